@@ -1,0 +1,1 @@
+"""A ledger of a DigitalOcean account in Postgres, kept by Dagster."""

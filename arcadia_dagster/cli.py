@@ -1,0 +1,516 @@
+"""The `arcadia` command. It runs the same Dagster jobs that production runs, and says in one sentence what went wrong.
+
+What a command prints is decided here; what it does, in `defs/` and `ledger/`.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine, text
+
+from arcadia_dagster import settings
+from arcadia_dagster.digitalocean.client import Client, ProviderError
+from arcadia_dagster.digitalocean.invoices import InvoiceError
+from arcadia_dagster.embedded_postgres import EmbeddedPostgresError
+from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
+from arcadia_dagster.ledger.billing import import_csv
+from arcadia_dagster.ledger.schema import SchemaError, connect
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+USER_ERRORS = (
+    settings.SettingsError,
+    SchemaError,
+    ProviderError,
+    AccountError,
+    EmbeddedPostgresError,
+    OSError,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="A ledger of a DigitalOcean account in Postgres: what exists, what changed, what was billed, and which resource every billed"
+    " line pays for.\n\nTry [bold]arcadia demo[/bold] first: it needs no token and no database. Then set DO_API_TOKEN and run"
+    " [bold]arcadia sync[/bold].",
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point: a problem that a user can mend is one sentence on standard error and exit code 1, never a traceback."""
+    try:
+        app()
+    except USER_ERRORS as problem:
+        errors.print(f"arcadia: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def demo() -> None:
+    """Mirror a simulated account, ingest its 137 invoices, and show what each line of the newest one pays for.
+
+    Needs no token: the account is served on loopback. The ledger is kept, so a second run shows that nothing changes.
+    """
+    from arcadia_dagster.demo.server import SimulatedServer
+    from arcadia_dagster.demo.sky_ai import sky_ai_account
+
+    account = sky_ai_account()
+    with SimulatedServer([account]) as server:
+        for name in settings.TOKEN_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ |= {"DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
+        console.print(f"Simulated account {account.team_name!r} at {server.url}")
+        with _ledger() as engine:
+            account_id, succeeded = _sync_everything(engine, allow_mass_deletion=False)
+            _show_newest_invoice(engine, account_id)
+            _show_resources(engine, account_id)
+    console.print(
+        "\nLook around: [bold]arcadia status[/bold], [bold]arcadia dev[/bold] (the Dagster UI), or any SQL client on"
+        " [bold]arcadia.matched_cost_lines[/bold]."
+    )
+    raise typer.Exit(0 if succeeded else 1)
+
+
+@app.command()
+def sync(
+    allow_mass_deletion: Annotated[
+        bool,
+        typer.Option(help="Tombstone even where over 10 and over 30 % of a kind's resources are gone at once. For this run only."),
+    ] = False,
+) -> None:
+    """Read everything once from the configured account: inventory, billing, matching.
+
+    Needs DO_API_TOKEN (or DO_API_TOKEN_FILE). Exit code 0 only if every step succeeded.
+    """
+    with _ledger() as engine:
+        account_id, succeeded = _sync_everything(engine, allow_mass_deletion=allow_mass_deletion)
+        _show_resources(engine, account_id)
+        _show_matching(engine, account_id)
+    raise typer.Exit(0 if succeeded else 1)
+
+
+@app.command(name="import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Invoice CSVs from the control panel (Billing, an invoice, Download CSV).")],
+    account: Annotated[str, typer.Option(help="The account they belong to: its name or team uuid. A new name makes a new account.")],
+) -> None:
+    """Store invoice CSVs downloaded from the control panel, and match their lines to what the ledger knows. No token needed.
+
+    A file is known by its content: importing it twice changes nothing.
+    """
+    failed = False
+    with _ledger() as engine:
+        account_id = account_for_import(engine, account)
+        table = Table("file", "month", "lines", "USD", "outcome", "")
+        stored: list[str] = []
+        for file in files:
+            try:
+                result = import_csv(engine, account_id, file.read_bytes())
+            except (InvoiceError, OSError) as problem:
+                failed = True
+                errors.print(f"arcadia: {file}: {_reason(problem)}", style="red", markup=False, highlight=False, soft_wrap=True)
+                continue
+            outcomes = ", ".join(f"{count} {status}" for status, count in sorted(result.outcomes.items()))
+            note = "" if result.written else "already imported"
+            table.add_row(
+                file.name, f"{result.period:%Y-%m}", str(result.line_count), f"{result.line_total:.2f}", outcomes, note
+            )
+            stored.append(result.invoice_uuid)
+        if stored:
+            console.print(table)
+            _show_lines(engine, stored)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _reason(problem: Exception) -> str:
+    return (problem.strerror or str(problem)) if isinstance(problem, OSError) else str(problem)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the UI on this machine.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to serve on. Anyone who reaches it can run jobs.")] = "127.0.0.1",
+) -> None:
+    """Start the Dagster UI and daemon on the same database. Stop with Ctrl-C."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            raise OSError(f"{host}:{port} cannot be served on ({_reason(problem)}); choose another with --port") from None
+    with _ledger():
+        home = _dagster_home()
+        console.print(f"Dagster UI: http://{host}:{port} (Ctrl-C stops it)", highlight=False)
+        command = [sys.executable, "-m", "dagster", "dev", "-m", "arcadia_dagster.definitions", "-h", host, "-p", str(port)]
+        process = subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home)})  # noqa: S603
+        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:  # the child was sent it too; wait until it has stopped its own children
+                continue
+    raise typer.Exit(0 if code in (0, -signal.SIGINT) else code)
+
+
+@app.command()
+def status() -> None:
+    """Show what is in the ledger, how old it is, and what is unmatched."""
+    with _ledger() as engine, engine.connect() as conn:
+        accounts = conn.execute(text("select account_id, name, team_uuid from arcadia.cloud_accounts order by 1")).all()
+        if not accounts:
+            console.print("The ledger is empty. Run [bold]arcadia demo[/bold], [bold]arcadia sync[/bold] or [bold]arcadia import[/bold].")
+        for account in accounts:
+            console.rule(f"{account.name}  [dim]{account.team_uuid or 'imported invoices only'}[/dim]", align="left")
+            _show_resources(engine, account.account_id)
+            _show_balance(engine, account.account_id)
+            _show_matching(engine, account.account_id)
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.")] = 8099,
+) -> None:
+    """Serve the simulated account alone, for other API clients. Stop with Ctrl-C."""
+    from arcadia_dagster.demo.server import SimulatedServer
+    from arcadia_dagster.demo.sky_ai import sky_ai_account
+
+    account = sky_ai_account()
+    with SimulatedServer([account], port=port) as server:
+        console.print(f"DIGITALOCEAN_API_URL={server.url}\nDO_API_TOKEN={account.token}", highlight=False, soft_wrap=True)
+        console.print(f"Simulated account {account.team_name!r}; Ctrl-C stops it.")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            signal.pause()
+
+
+@contextlib.contextmanager
+def _ledger() -> Iterator[Engine]:
+    """The ledger's database, its schema up to date."""
+    with console.status("Opening the ledger"):
+        engine = connect(settings.ledger_url())
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _dagster_home() -> Path:
+    """Where Dagster keeps its files. Without DAGSTER_HOME: a folder of ours, with the instance configuration of this release."""
+    if home := os.environ.get("DAGSTER_HOME"):
+        return Path(home)
+    directory = settings.home() / "dagster"
+    directory.mkdir(parents=True, exist_ok=True)
+    package = Path(__file__).parent
+    configuration = next(path for path in (package / "dagster.yaml", package.parent / "dagster.yaml") if path.exists())
+    shutil.copyfile(configuration, directory / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(directory)
+    return directory
+
+
+def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int, bool]:
+    """Run every job once; returns the account and whether all of them succeeded. Raises at once where nothing could succeed."""
+    with Client(settings.api_token("inventory"), base_url=settings.api_url()) as client:
+        team = client.account()
+    settings.api_token("billing")
+    account_id = account_of_team(engine, team_uuid=team.team_uuid, name=team.name)
+
+    began = time.monotonic()
+    with console.status("Starting Dagster"):
+        runner = _Runner()
+    _say_step("Dagster started", began)
+    config = {"config": {"allow_mass_deletion": True}} if allow_mass_deletion else {}
+    succeeded = True
+    for job_name in ("sync_inventory", "sync_snapshots", "sync_backups", "record_balance", "discover_invoices"):
+        takes_config = job_name.startswith("sync_")
+        succeeded &= runner.run(job_name, op_config=config if takes_config else {})
+    for tags in runner.waiting_invoice_ranges(engine, account_id):
+        succeeded &= runner.run("ingest_invoices", tags=tags)
+    return account_id, succeeded
+
+
+def _say_step(what: str, began: float, detail: str = "", style: str = "green") -> None:
+    mark = "✓" if style == "green" else "✗"
+    console.print(f"[{style}]{mark}[/{style}] {what:<18} {time.monotonic() - began:6.1f} s  {detail}", highlight=False)
+
+
+class _Runner:
+    """Runs jobs in this process on the instance that production uses, so that the UI shows these runs like any other."""
+
+    def __init__(self) -> None:
+        import dagster as dg
+
+        from arcadia_dagster.definitions import defs
+
+        _dagster_home()
+        self.instance = dg.DagsterInstance.get()
+        self.definitions: dg.Definitions = defs()
+
+    def run(self, job_name: str, *, op_config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> bool:
+        """Run one job with a line of progress; prints one sentence for each step that failed. Returns whether all succeeded."""
+        job = self.definitions.resolve_job_def(job_name)
+        run_id, began = str(uuid4()), time.monotonic()
+        config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        if op_config:
+            config["ops"] = {node.name: op_config for node in job.nodes}
+        with console.status(job_name) as line:
+
+            def show(entry: Any) -> None:
+                event = entry.dagster_event
+                if event is not None and event.event_type_value == "STEP_START":
+                    line.update(f"{job_name}: {event.step_key}")
+                elif event is None and entry.user_message:
+                    line.update(f"{job_name}: {entry.step_key}: {entry.user_message}")
+
+            self.instance.add_event_listener(run_id, show)
+            result = job.execute_in_process(
+                instance=self.instance,
+                run_id=run_id,
+                run_config=config,
+                tags={**(tags or {}), "arcadia/started_by": "command"},
+                raise_on_error=False,
+            )
+        numbers = [
+            {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+            for event in result.all_events
+            if event.is_step_materialization
+        ]
+        _say_step(job_name, began, _detail(numbers), "green" if result.success else "red")
+        for event in result.all_events:
+            if event.is_step_failure:
+                errors.print(
+                    f"  {event.step_key}: {_failure_text(event)}", style="red", markup=False, highlight=False, soft_wrap=True
+                )
+        return bool(result.success)
+
+    def waiting_invoice_ranges(self, engine: Engine, account_id: int) -> list[dict[str, str]]:
+        """Run tags for the account's invoices that are not ingested, in as few runs as ranges of partitions allow."""
+        from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, waiting_invoices
+        from arcadia_dagster.defs.billing.partitions import invoice_partitions
+
+        name = str(invoice_partitions.name)
+        wanted = waiting_invoices(engine, account_id, retry_failed=True)
+        known = self.instance.get_dynamic_partitions(name)
+        missing = [key for key in wanted if key not in set(known)]
+        if missing:  # the ledger is older than Dagster's storage
+            self.instance.add_dynamic_partitions(name, missing)
+        return [range_tags(first, last) for first, last in neighbours(wanted, [*known, *missing])]
+
+
+def _failure_text(event: "dg.DagsterEvent") -> str:
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    return str(data.error.cls_name) + ": " + str(data.error.message).strip() if data.error else "failed"
+
+
+def _detail(numbers: list[dict[str, Any]]) -> str:
+    """The numbers of all assets of a run, added up."""
+    names = ("seen", "discovered", "updated", "restored", "struck", "deleted", "new", "invoices", "requests")
+    totals = {name: sum(one[name] for one in numbers if isinstance(one.get(name), int)) for name in names}
+    # A run over partitions reports the same numbers for each of them.
+    if any("invoices_written" in one for one in numbers):
+        first = next(one for one in numbers if "invoices_written" in one)
+        totals = {"invoices": first["invoices"], "lines": first["dagster/row_count"], "requests": first["requests"]}
+    return ", ".join(f"{total:,} {name}" for name, total in totals.items() if total)
+
+
+def _show_resources(engine: Engine, account_id: int) -> None:
+    query = """
+        select kind, count(*) filter (where state = 'active') as active, count(*) filter (where state = 'deleted') as deleted,
+               count(*) filter (where state = 'billing_only') as billing_only,
+               (select l.started_at from arcadia.listings l where l.account_id = r.account_id and l.kind = r.kind) as read_at,
+               (select s.error from arcadia.cloud_sync_runs s where s.account_id = r.account_id and s.kind = r.kind
+                 order by s.started_at desc, s.sync_run_id desc limit 1) as error
+          from arcadia.cloud_resources r where account_id = :account_id group by account_id, kind order by kind"""
+    with engine.connect() as conn:
+        rows = conn.execute(text(query), {"account_id": account_id}).all()
+    if not rows:
+        return
+    table = Table("kind", "active", "deleted", "billing only", "last complete listing", "", title="Resources", title_justify="left")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(row.kind, str(row.active), str(row.deleted), str(row.billing_only), _age(row.read_at), row.error or "")
+    console.print(table)
+
+
+def _age(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return "just now" if seconds < 60 else f"{seconds} s ago"
+
+
+def _show_balance(engine: Engine, account_id: int) -> None:
+    query = """
+        select month_to_date_usage, account_balance, taken_at from arcadia.cloud_balance_snapshots
+         where account_id = :account_id order by taken_at desc limit 1"""
+    with engine.connect() as conn:
+        row = conn.execute(text(query), {"account_id": account_id}).one_or_none()
+    if row is not None:
+        console.print(
+            f"Balance {row.account_balance} USD, usage this month {row.month_to_date_usage} USD ({_age(row.taken_at)})",
+            highlight=False,
+        )
+
+
+def _show_matching(engine: Engine, account_id: int) -> None:
+    with engine.connect() as conn:
+        totals = conn.execute(
+            text(
+                "select match_status, count(*) as lines, sum(amount_usd) as usd from arcadia.cloud_cost_lines"
+                " where account_id = :account_id group by 1 order by 2 desc"
+            ),
+            {"account_id": account_id},
+        ).all()
+        waiting = conn.execute(
+            text(
+                "select status, count(*), max(error) from arcadia.cloud_invoices where account_id = :account_id"
+                " and status <> 'ingested' group by 1"
+            ),
+            {"account_id": account_id},
+        ).all()
+        adrift = conn.execute(
+            text(
+                "select count(*), sum(residual) from arcadia.cloud_invoices where account_id = :account_id and residual <> 0"
+            ),
+            {"account_id": account_id},
+        ).one()
+        unexplained = conn.execute(
+            text(
+                "select to_char(period, 'YYYY-MM') as month, product, description, amount_usd, match_status, reason"
+                " from arcadia.matched_cost_lines where account_id = :account_id and match_status in ('unmatched', 'ambiguous')"
+                " order by abs(amount_usd) desc limit 15"
+            ),
+            {"account_id": account_id},
+        ).all()
+    if totals:
+        table = Table("lines", "count", "USD", title="Billed lines", title_justify="left")
+        for row in totals:
+            table.add_row(row.match_status, f"{row.lines:,}", f"{row.usd:,.2f}")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        console.print(table)
+    if unexplained:
+        table = Table("month", "product", "line", "USD", "status", "reason", title="Not explained, dearest first", title_justify="left")
+        for row in unexplained:
+            table.add_row(row.month, row.product, row.description, f"{row.amount_usd:.2f}", row.match_status, row.reason)
+        console.print(table)
+    for state, count, error in waiting:
+        console.print(f"{count} invoices {state}" + (f": {error}" if error else ""), style="red" if state == "failed" else "yellow")
+    if adrift[0]:
+        console.print(f"{adrift[0]} invoices do not add up; {adrift[1]} USD is left over", style="red")
+
+
+_LINES = """
+    select ordinal, product, description, amount_usd, match_status, match_method, reason, resource_kind, resource_name,
+           resource_provider_id, resource_state, kind
+      from arcadia.matched_cost_lines where invoice_uuid = any(:invoices) order by period, invoice_uuid, ordinal"""
+
+
+def _show_lines(engine: Engine, invoices: list[str], title: str | None = None) -> None:
+    with engine.connect() as conn:
+        rows = conn.execute(text(_LINES), {"invoices": invoices}).all()
+    table = Table("#", "line", "USD", "pays for", "state", "how", title=title, title_justify="left", pad_edge=False)
+    table.columns[2].justify = "right"
+    for row in rows:
+        if row.match_status == "matched":
+            pays, state, how = f"{row.resource_kind} {row.resource_name} ({row.resource_provider_id})", row.resource_state, row.match_method
+        else:
+            pays, state, how = row.reason, "", row.match_status.replace("_", " ")
+        table.add_row(str(row.ordinal), row.description, f"{row.amount_usd:.2f}", pays, state.replace("_", " "), how)
+    console.print(table)
+
+
+# What the service before did: the first active resource of the line's kind whose name is the same but for case.
+_BY_NAME_ALONE = """
+    select count(*) from arcadia.cloud_cost_lines l where invoice_uuid = :invoice and exists (
+        select from arcadia.cloud_resources r where r.account_id = l.account_id and r.state = 'active' and r.kind = l.kind
+           and lower(r.name) = lower(l.parsed_name))"""
+
+
+def _show_newest_invoice(engine: Engine, account_id: int) -> None:
+    """The newest invoice line by line, how it adds up, and how many lines a match by kind and name alone would have explained."""
+    with engine.connect() as conn:
+        invoice = conn.execute(
+            text(
+                "select invoice_uuid, invoice_id, period, amount, line_total, residual, line_count from arcadia.cloud_invoices"
+                " where account_id = :account_id and status = 'ingested' order by period desc, issued_at desc limit 1"
+            ),
+            {"account_id": account_id},
+        ).one_or_none()
+        if invoice is None:
+            return
+        counts = conn.execute(
+            text(
+                "select count(*) filter (where resource_state = 'active') as living,"
+                " count(*) filter (where resource_state = 'deleted') as deleted,"
+                " count(*) filter (where resource_state = 'billing_only') as billing_only,"
+                " count(*) filter (where match_status = 'account_level') as account_level,"
+                " count(*) filter (where match_status = 'tax') as tax, count(*) filter (where match_status = 'credit') as credit,"
+                " count(*) filter (where match_status in ('ambiguous', 'unmatched')) as unexplained"
+                " from arcadia.matched_cost_lines where invoice_uuid = :invoice"
+            ),
+            {"invoice": invoice.invoice_uuid},
+        ).one()
+        by_name = conn.execute(text(_BY_NAME_ALONE), {"invoice": invoice.invoice_uuid}).scalar_one()
+        history = conn.execute(
+            text(
+                "select count(*) as invoices, count(*) filter (where residual <> 0) as adrift, sum(line_count) as lines"
+                " from arcadia.cloud_invoices where account_id = :account_id and status = 'ingested'"
+            ),
+            {"account_id": account_id},
+        ).one()
+    _show_lines(engine, [invoice.invoice_uuid], title=f"Invoice of {invoice.period:%B %Y}, number {invoice.invoice_id}")
+    names = {
+        "living": "pay for living resources",
+        "deleted": "for resources deleted since",
+        "billing_only": "for resources gone before the first sync",
+        "account_level": "for the account",
+        "tax": "tax",
+        "credit": "credit",
+        "unexplained": "unexplained",
+    }
+    parts = [f"{getattr(counts, name)} {words}" for name, words in names.items() if getattr(counts, name) or name == "unexplained"]
+    explained = invoice.line_count - counts.unexplained
+    console.print(
+        f"{invoice.line_count} lines, {invoice.line_total:.2f} USD of {invoice.amount:.2f} invoiced, {invoice.residual:.2f} left over: "
+        + ", ".join(parts)
+        + ".",
+        highlight=False,
+    )
+    console.print(
+        f"[bold]Explained: {explained} of {invoice.line_count} lines.[/bold] By kind and name alone: {by_name} of {invoice.line_count}.",
+        highlight=False,
+    )
+    console.print(
+        f"In all {history.invoices} invoices, {history.lines:,} lines; {history.invoices - history.adrift} add up to the cent.",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What was billed: balance, invoices and their lines; partitions, checks, schedules and the sensor that ingests new invoices."""

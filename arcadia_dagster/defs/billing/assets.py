@@ -1,0 +1,190 @@
+"""Balance, invoices and cost lines as assets. Reading documents, adding up and matching are the ledger's."""
+
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import text
+
+from arcadia_dagster.defs.billing.partitions import invoice_partitions, invoice_uuid_of, partition_key
+from arcadia_dagster.defs.inventory.assets import RETRIES
+from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
+from arcadia_dagster.defs.tables import bars, preview, table_metadata
+from arcadia_dagster.digitalocean.client import Client, ProviderError
+from arcadia_dagster.digitalocean.inventory import list_invoices
+from arcadia_dagster.digitalocean.invoices import InvoiceError
+from arcadia_dagster.ledger import billing
+from arcadia_dagster.ledger.tables import cloud_balance_snapshots, cloud_cost_lines, cloud_invoices
+
+POOL = "digitalocean_billing"
+
+
+@dg.asset(
+    group_name="billing",
+    description="The account's balance, one row for each reading. Needs the token scope `billing:read`.",
+    kinds={"digitalocean", "postgres"},
+    owners=["team:finance"],
+    metadata=table_metadata(cloud_balance_snapshots),
+    pool=POOL,
+    retry_policy=RETRIES,
+)
+def balance_snapshots(billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
+    """Keep one reading of the balance."""
+    client = billing_api.client
+    account_id = ledger.account(client)
+    try:
+        row = billing.record_balance(
+            ledger.engine, account_id, client.get("/v2/customers/my/balance", kind="balance", scope="billing:read")
+        )
+    except ProviderError as problem:
+        raise failure(problem) from None
+    except ValueError as problem:
+        raise dg.Failure(str(problem)) from None
+    names = ("month_to_date_usage", "month_to_date_balance", "account_balance")
+    money = {name: float(row[name]) for name in names if row[name] is not None}
+    return dg.MaterializeResult(
+        metadata={
+            # Dagster plots numbers it can read as floats; the exact amounts are in the table.
+            **money,
+            "recent": preview(
+                ledger.engine,
+                "select to_char(taken_at, 'YYYY-MM-DD HH24:MI') as taken_at_utc, month_to_date_usage, account_balance,"
+                " month_to_date_balance from arcadia.cloud_balance_snapshots where account_id = :account_id"
+                " order by taken_at desc limit 10",
+                {"account_id": account_id},
+            ),
+        }
+    )
+
+
+@dg.asset(
+    group_name="billing",
+    description="Every invoice of the account, from the invoice list and the billing history; each becomes a partition of `cost_lines`."
+    " Needs the token scope `billing:read`.",
+    kinds={"digitalocean", "postgres"},
+    owners=["team:finance"],
+    metadata=table_metadata(cloud_invoices),
+    pool=POOL,
+    retry_policy=RETRIES,
+)
+def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
+    """Record the invoices that exist and add their partitions. None is ever taken away."""
+    client = billing_api.client
+    account_id = ledger.account(client)
+    try:
+        listed, history, requests = list_invoices(client)
+        headers = billing.read_headers(listed, history)
+    except ProviderError as problem:
+        raise failure(problem) from None
+    except ValueError as problem:
+        raise dg.Failure(str(problem), allow_retries=False) from None
+    counts = billing.record_invoices(ledger.engine, account_id, headers)
+    context.instance.add_dynamic_partitions(
+        invoice_partitions.name or "invoices", [partition_key(header.period, header.invoice_uuid) for header in headers]
+    )
+    by_year: dict[str, Decimal] = {}
+    for header in headers:
+        by_year[str(header.period.year)] = by_year.get(str(header.period.year), Decimal(0)) + header.amount
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(headers),
+            **counts,
+            "requests": requests,
+            "invoiced_by_year": bars(list(by_year.items()), unit="$"),
+        }
+    )
+
+
+@dg.asset(
+    group_name="billing",
+    description="The lines of each invoice, replaced as a whole and matched to resources as they are stored. The JSON items carry the ids,"
+    " the CSV is the printed document. An invoice that cannot be read fails alone and keeps its documents.",
+    deps=[invoices],
+    partitions_def=invoice_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"digitalocean", "postgres"},
+    owners=["team:finance"],
+    metadata=table_metadata(cloud_cost_lines),
+    pool=POOL,
+    retry_policy=RETRIES,
+)
+def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
+    """Ingest the invoices of this run's partitions, oldest first."""
+    client = billing_api.client
+    account_id = ledger.account(client)
+    before = client.requests
+    done: dict[str, billing.Ingested] = {}
+    failed: dict[str, str] = {}
+    broken: ProviderError | None = None
+    for key in context.partition_keys:
+        invoice_uuid = invoice_uuid_of(key)
+        try:
+            _refuse_foreign(ledger, account_id, invoice_uuid)
+            done[key] = _ingest(client, ledger, account_id, invoice_uuid)
+        except ProviderError as problem:
+            billing.fail(ledger.engine, account_id, invoice_uuid, str(problem))
+            failed[key] = str(problem)
+            broken = problem
+        except InvoiceError as problem:
+            failed[key] = str(problem)
+        if len(context.partition_keys) > 1 and (len(done) + len(failed)) % 25 == 0:
+            context.log.info(f"{len(done) + len(failed)} of {len(context.partition_keys)} invoices read")
+    total = sum((one.line_total for one in done.values()), Decimal(0))
+    outcomes: dict[str, int] = {}
+    for one in done.values():
+        for status, count in one.outcomes.items():
+            outcomes[status] = outcomes.get(status, 0) + count
+    metadata: dict[str, Any] = {
+        "dagster/row_count": sum(one.line_count for one in done.values()),
+        "invoices": len(done),
+        "invoices_written": sum(one.written for one in done.values()),
+        "invoices_failed": len(failed),
+        "requests": client.requests - before,
+        "line_total_usd": str(total),
+        "lines_by_outcome": bars(sorted(outcomes.items(), key=lambda item: -item[1])),
+    }
+    if failed:
+        # The others did land; a failed step would show none of them.
+        for key in done:
+            context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key))
+        first = next(iter(failed.values()))
+        raise dg.Failure(
+            f"{len(failed)} of {len(context.partition_keys)} invoices could not be ingested; the others were. The first: {first}",
+            metadata={**metadata, "failed": dg.MetadataValue.md("\n".join(f"- `{key}`: {why}" for key, why in failed.items()))},
+            allow_retries=broken is not None and failure(broken).allow_retries,
+        )
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _refuse_foreign(ledger: Ledger, account_id: int, invoice_uuid: str) -> None:
+    with ledger.engine.connect() as conn:
+        owner = conn.execute(
+            text("select account_id from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid"),
+            {"invoice_uuid": invoice_uuid},
+        ).scalar()
+    if owner is not None and owner != account_id:
+        raise InvoiceError(f"invoice {invoice_uuid} belongs to another account than the configured token")
+
+
+def _ingest(client: Client, ledger: Ledger, account_id: int, invoice_uuid: str) -> billing.Ingested:
+    """Fetch both documents of one invoice and hand them to the ledger.
+
+    Items that cannot be had in full fail the invoice: lines without ids would be stored as if there were none. A missing CSV is a flag.
+    """
+    listing = client.list(
+        f"/v2/customers/my/invoices/{invoice_uuid}", "invoice_items", kind="invoice_item", id_field=None, scope="billing:read"
+    )
+    if listing.error is not None:
+        raise listing.error
+    csv, warning = None, None
+    try:
+        csv = client.get_bytes(
+            f"/v2/customers/my/invoices/{invoice_uuid}/csv", kind="invoice_csv", scope="billing:read", accept="text/csv"
+        )
+    except ProviderError as problem:
+        warning = f"the CSV document could not be had: {problem}"
+    return billing.ingest(
+        ledger.engine, account_id, invoice_uuid, items=listing.items, csv=csv, warning=warning
+    )
+
+

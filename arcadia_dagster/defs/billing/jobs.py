@@ -1,0 +1,87 @@
+"""When billing is read, and how invoices that are not yet ingested get ingested. All times are UTC."""
+
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+from sqlalchemy import Engine, text
+
+from arcadia_dagster.defs.billing.partitions import invoice_partitions, partition_key
+from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
+
+record_balance = dg.define_asset_job(
+    "record_balance", selection=["balance_snapshots"], description="One reading of the account's balance."
+)
+discover_invoices = dg.define_asset_job(
+    "discover_invoices", selection=["invoices"], description="Which invoices exist; new ones are ingested by the sensor."
+)
+ingest_invoices = dg.define_asset_job(
+    "ingest_invoices",
+    selection=["cost_lines", "matched_cost_lines"],
+    partitions_def=invoice_partitions,
+    description="Documents, lines and matches of the invoices that its partitions name; any number of them in one run.",
+)
+
+schedules = [
+    schedule(record_balance, "7 * * * *", purpose="billing"),
+    schedule(discover_invoices, "23 2 * * *", purpose="billing"),
+]
+
+
+def waiting_invoices(engine: Engine, account_id: int | None = None, *, retry_failed: bool = False) -> list[str]:
+    """Partition keys of the invoices that want ingesting: pending ones, and failed ones last tried over a day ago (or all of those)."""
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text(
+                "select period, invoice_uuid from arcadia.cloud_invoices where (status = 'pending' or (status = 'failed'"
+                " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id = coalesce(:account_id, account_id)"
+                " order by period, invoice_uuid"
+            ),
+            {"account_id": account_id, "retry_failed": retry_failed},
+        ).all()
+    return [partition_key(row.period, row.invoice_uuid) for row in rows]
+
+
+def neighbours(wanted: Iterable[str], all_keys: Sequence[str]) -> list[tuple[str, str]]:
+    """The wanted partitions as (first, last) ranges of partitions that stand side by side, since a run takes one range.
+
+    A key that is no partition (yet) is left out.
+    """
+    remaining = set(wanted)
+    ranges: list[tuple[str, str]] = []
+    previous = None
+    for key in all_keys:
+        if key in remaining:
+            ranges = [*ranges[:-1], (ranges[-1][0], key)] if ranges and previous == ranges[-1][1] else [*ranges, (key, key)]
+        previous = key
+    return ranges
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The run tags that make one run materialise all partitions from the first to the last."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+@dg.sensor(
+    job=ingest_invoices,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Runs ingest_invoices for invoices that are known but not ingested; a whole history is one run.",
+)
+def uningested_invoices(context: dg.SensorEvaluationContext, ledger: Ledger) -> dg.SensorResult | dg.SkipReason:
+    """Request runs for what is waiting. Asks the ledger only: no request is made to the provider."""
+    reason = reason_to_skip(context.instance, "ingest_invoices", "billing")
+    if reason is not None:
+        return dg.SkipReason(reason)
+    wanted = waiting_invoices(ledger.engine)
+    if not wanted:
+        return dg.SkipReason("Every known invoice is ingested.")
+    assert invoice_partitions.name is not None  # noqa: S101  # it is named where it is defined
+    known = context.instance.get_dynamic_partitions(invoice_partitions.name)
+    # A fresh database of Dagster's own may not know partitions that the ledger does.
+    missing = [key for key in wanted if key not in set(known)]
+    ranges = neighbours(wanted, [*known, *missing])
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges[:25]],
+        dynamic_partitions_requests=[invoice_partitions.build_add_request(missing)] if missing else [],
+    )

@@ -1,0 +1,1 @@
+"""What the billed lines pay for, as analysts read it."""

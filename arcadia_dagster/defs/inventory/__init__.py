@@ -1,0 +1,1 @@
+"""What exists: the assets that list it, their checks, jobs and schedules."""

@@ -1,0 +1,1 @@
+"""What keeps the rest running for years: retention."""

@@ -1,0 +1,46 @@
+"""How every schedule behaves: it skips, with the reason, while no token is configured or the previous run of its job is not done."""
+
+from typing import Any, Literal
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from arcadia_dagster import settings
+
+NOT_DONE = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal["inventory", "billing"]) -> str | None:
+    """Why a job should not be launched now, as a sentence; None: it should."""
+    if not settings.token_is_configured(purpose):
+        return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
+    if running := instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=NOT_DONE), limit=1):
+        run = running[0]
+        return f"The previous run of {job_name}, {run.run_id}, is still {run.status.value.lower()}."
+    return None
+
+
+def schedule(
+    job: Any, cron: str, *, purpose: Literal["inventory", "billing"]
+) -> dg.ScheduleDefinition:
+    """A schedule of a job in UTC that runs unless there is a reason to skip. What define_asset_job gives has no public type."""
+    job_name: str = job.name
+
+    @dg.schedule(
+        name=f"{job_name}_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        reason = reason_to_skip(context.instance, job_name, purpose)
+        return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+
+    return tick

@@ -1,0 +1,45 @@
+"""What a person sees of the ledger's tables in the Dagster UI: column schemas, and a few rows as a Markdown table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Engine, Table, text
+
+
+def table_metadata(table: Table, name: str | None = None) -> dict[str, Any]:
+    """The definition metadata of an asset that fills `table` (or the view `name` over it)."""
+    return {
+        "dagster/table_name": f"arcadia.{name or table.name}",
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn(
+                    name=column.name,
+                    type=str(column.type).lower(),
+                    description=column.comment,
+                    constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
+                )
+                for column in table.columns
+            ]
+        ),
+    }
+
+
+def preview(engine: Engine, query: str, values: Mapping[str, Any] | None = None) -> dg.MarkdownMetadataValue:
+    """The rows of a query as a Markdown table."""
+    import pandas as pd
+
+    with engine.connect() as conn:
+        frame = pd.read_sql(text(query), conn, params=dict(values or {}), coerce_float=False)
+    frame = frame.astype(object).where(frame.notna(), "")
+    return dg.MetadataValue.md(frame.to_markdown(index=False, disable_numparse=True) if len(frame) else "(no rows)")
+
+
+def bars(rows: Sequence[tuple[str, Any]], unit: str = "") -> dg.MarkdownMetadataValue:
+    """(label, number) rows as a bar chart of text, which every place that shows Markdown can show."""
+    most = max((abs(number) for _, number in rows), default=0) or 1
+    lines = ["| | | |", "|:--|--:|:--|"]
+    for label, number in rows:
+        bar = "█" * max(1, round(24 * abs(number) / most)) if number else ""
+        lines.append(f"| {label} | {unit}{number:,} | {bar} |")
+    return dg.MetadataValue.md("\n".join(lines))

@@ -1,0 +1,1 @@
+"""A simulated DigitalOcean account, so that everything runs without a token. Knows nothing of the project."""

@@ -1,0 +1,375 @@
+"""A simulated DigitalOcean API v2 over HTTP on loopback: the provider's shapes, paging, authentication, limits, errors.
+
+Belongs here: how the state of an account is served. Does not belong here: what an account holds (account.py,
+sky_ai.py); the server changes nothing of it but the projects that a client creates.
+"""
+
+import errno
+import math
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from arcadia_dagster.demo import items
+from arcadia_dagster.demo.account import SimulatedAccount, SimulatedInvoice
+from arcadia_dagster.demo.items import Item
+
+_PRODUCTION = "https://api.digitalocean.com"  # where the addresses in `links` lead, whatever host was asked
+_MAX_PER_PAGE = 200
+_MESSAGES = {
+    "unauthorized": (401, "Unable to authenticate you."),
+    "forbidden": (403, "You do not have permission to perform this action."),
+    "not_found": (404, "The resource you requested could not be found."),
+    "too_many_requests": (429, "API rate limit exceeded."),
+}
+
+
+class _Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """Ends a request with an error body."""
+
+    def __init__(
+        self, error: str, *, status: int = 0, message: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        default_status, default_message = _MESSAGES.get(error, (400, ""))
+        self.error = error
+        self.status = status or default_status
+        self.message = message or default_message
+        self.headers = headers or {}
+
+
+@dataclass
+class _Spent:
+    """When a token's requests of the last hour were made, oldest first (seconds since the epoch)."""
+
+    times: deque[float] = field(default_factory=deque)
+
+    def take(self, limit: int) -> dict[str, str]:
+        """Counts a request and returns the rate-limit headers; raises _Refused when the hour or the minute is spent.
+
+        The hour slides: each request is forgotten an hour after it was made, and `ratelimit-reset` is when the oldest
+        will be. Only the refusal of a burst carries `retry-after` (API reference, "Rate Limit").
+        """
+        now = time.time()
+        times = self.times
+        while times and times[0] <= now - 3600:
+            times.popleft()
+        headers = {
+            "ratelimit-limit": str(limit),
+            "ratelimit-remaining": str(max(limit - len(times) - 1, 0)),
+            "ratelimit-reset": str(math.ceil((times[0] if times else now) + 3600)),
+        }
+        if len(times) >= limit:
+            raise _Refused("too_many_requests", headers=headers)
+        burst = max(limit // 20, 1)
+        if len(times) >= burst and times[-burst] > now - 60:
+            wait = str(math.ceil(times[-burst] + 60 - now))
+            raise _Refused("too_many_requests", headers=headers | {"retry-after": wait})
+        times.append(now)
+        return headers
+
+
+_Answer = Callable[[SimulatedAccount, Request], Item | Response]
+
+
+class SimulatedServer:
+    """Serves accounts, told apart by their token, from a thread of its own while the context is open.
+
+    `accounts`: their state is read at every request. `port` 0 takes a free one. `url` is the base address, without
+    `/v2`. `requests` is the log: (method, path, query) of every request in order, refused ones included.
+    """
+
+    def __init__(self, accounts: Sequence[SimulatedAccount], *, port: int = 0, host: str = "127.0.0.1") -> None:
+        self.accounts = list(accounts)
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self._host, self._port = host, port
+        self._spent: dict[str, _Spent] = {}
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """`http://HOST:PORT`; the port is known once the server has started."""
+        return f"http://{self._host}:{self._port}"
+
+    def start(self) -> Self:
+        """Returns once requests are answered. Raises OSError when the address is in use or not this machine's."""
+        # asyncio switches Nagle's delay off (40 ms on every reply) only for sockets that say that they are TCP.
+        listener = socket.socket(proto=socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self._host, self._port))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            why = "the port is in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+            raise OSError(
+                error.errno, f"cannot serve the simulated account on {self._host}:{self._port}: {why}"
+            ) from error
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self._app(),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="simulated-digitalocean", daemon=True
+        )
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise OSError(f"the simulated account on {self.url} ended as soon as it was started")
+            time.sleep(0.001)
+        return self
+
+    def stop(self) -> None:
+        """Closes the port and every connection, and ends the thread. Does nothing if the server does not run."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+            self._server = self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _app(self) -> Starlette:
+        # Every kind that is listed in pages: path -> (key in the reply, items).
+        lists: dict[str, tuple[str, Callable[[SimulatedAccount, Request], list[Item]]]] = {
+            "/v2/projects": ("projects", lambda account, _: account.projects),
+            "/v2/projects/{project}/resources": ("resources", _project_resources),
+            "/v2/droplets": ("droplets", _droplets),
+            "/v2/droplets/{droplet:int}/backups": ("backups", _droplet_backups),
+            "/v2/droplets/{droplet:int}/snapshots": ("snapshots", _droplet_snapshots),
+            "/v2/images": ("images", _images),
+            "/v2/snapshots": ("snapshots", _snapshots),
+            "/v2/volumes": ("volumes", lambda account, _: account.volumes),
+            "/v2/reserved_ips": ("reserved_ips", lambda account, _: account.reserved_ips),
+            "/v2/floating_ips": ("floating_ips", lambda account, _: account.reserved_ips),
+            "/v2/firewalls": ("firewalls", lambda account, _: account.firewalls),
+            "/v2/load_balancers": ("load_balancers", lambda account, _: account.load_balancers),
+            "/v2/domains": ("domains", lambda account, _: account.domains),
+            "/v2/apps": ("apps", lambda account, _: account.apps),
+            "/v2/kubernetes/clusters": ("kubernetes_clusters", lambda account, _: account.kubernetes_clusters),
+            "/v2/customers/my/billing_history": ("billing_history", lambda account, _: account.billing_history),
+            "/v2/customers/my/invoices/{invoice}": ("invoice_items", lambda *asked: _invoice(*asked).items),
+        }
+        single: dict[str, _Answer] = {
+            "/v2/account": lambda account, _: {"account": account.user()},
+            "/v2/databases": lambda account, _: {"databases": account.databases},  # the one list without pages
+            "/v2/images/{image:int}": _image,
+            "/v2/customers/my/balance": lambda account, _: account.balance,
+            "/v2/customers/my/invoices": _invoices,
+            "/v2/customers/my/invoices/{invoice}/csv": _invoice_csv,
+            "/v2/customers/my/invoices/{invoice}/summary": lambda *asked: _invoice(*asked).summary(),
+        }
+        routes = [Route("/v2/projects", self._endpoint(_create_project), methods=["POST"])]
+        routes += [
+            Route(path, self._endpoint(_paged(key, read)), methods=["GET"]) for path, (key, read) in lists.items()
+        ]
+        routes += [Route(path, self._endpoint(answer), methods=["GET"]) for path, answer in single.items()]
+        every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        routes.append(Route("/{path:path}", self._endpoint(_unknown), methods=every))
+        return Starlette(routes=routes)
+
+    def _endpoint(self, answer: _Answer) -> Callable[[Request], Any]:
+        """The part that every request has in common: log, token, limits, permission, errors, headers."""
+
+        async def endpoint(request: Request) -> Response:
+            self.requests.append((request.method, request.url.path, dict(request.query_params)))
+            headers = {"x-request-id": str(uuid.uuid4())}
+            try:
+                account = self._account(request)
+                headers |= self._spent.setdefault(account.token, _Spent()).take(account.ratelimit_limit)
+                path = request.url.path
+                if any(path == denied or path.startswith(f"{denied.rstrip('/')}/") for denied in account.denied):
+                    raise _Refused("forbidden")
+                request.state.body = await request.body()
+                body = answer(account, request)
+                response = body if isinstance(body, Response) else _json(body)
+            except _Refused as refused:
+                headers |= refused.headers
+                error = {"id": refused.error, "message": refused.message, "request_id": headers["x-request-id"]}
+                response = _json(error, refused.status)
+            response.headers.update(headers)
+            return response
+
+        return endpoint
+
+    def _account(self, request: Request) -> SimulatedAccount:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        for account in self.accounts:
+            if scheme.lower() == "bearer" and token == account.token:
+                return account
+        raise _Refused("unauthorized")
+
+
+def _json(body: Item, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def _unknown(_: SimulatedAccount, __: Request) -> Item:
+    raise _Refused("not_found")
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isdecimal() or not int(text):
+        raise _Refused("bad_request", message=f"{name} must be a positive number")
+    return int(text)
+
+
+def _paged(key: str, read: Callable[[SimulatedAccount, Request], list[Item]]) -> _Answer:
+    return lambda account, request: _page(request, key, read(account, request))
+
+
+def _page(request: Request, key: str, everything: Sequence[Item]) -> Item:
+    """One page of a list, as the reference describes it ("Links & Pagination"): 20 items unless told, at most 200.
+
+    More than 200 is refused: the OpenAPI gives 200 as the maximum, and an endpoint that was asked for more than it
+    allows said "400 cannot retrieve more than N items per page" (digitalocean/doctl#976).
+    """
+    page, per_page = _number(request, "page", 1), _number(request, "per_page", 20)
+    if per_page > _MAX_PER_PAGE:
+        raise _Refused("bad_request", message=f"cannot retrieve more than {_MAX_PER_PAGE} items per page")
+    last = max(math.ceil(len(everything) / per_page), 1)
+
+    def address(number: int) -> str:
+        return f"{_PRODUCTION}{request.url.path}?{urlencode({**request.query_params, 'page': number})}"
+
+    pages: dict[str, str] = {}
+    if page > 1:
+        pages |= {"first": address(1), "prev": address(page - 1)}
+    if page < last:
+        pages |= {"next": address(page + 1), "last": address(last)}
+    return {
+        key: everything[(page - 1) * per_page : page * per_page],
+        "links": {"pages": pages} if pages else {},
+        "meta": {"total": len(everything)},
+    }
+
+
+def _droplets(account: SimulatedAccount, request: Request) -> list[Item]:
+    """GPU droplets are listed with `type=gpus` and only then."""
+    kind = request.query_params.get("type", "droplets")
+    if kind not in {"droplets", "gpus"}:
+        raise _Refused("bad_request", message="type must be droplets or gpus")
+    return [droplet for droplet in account.droplets if ("gpu_info" in droplet) == (kind == "gpus")]
+
+
+def _droplet_id(account: SimulatedAccount, request: Request) -> int:
+    droplet_id: int = request.path_params["droplet"]
+    if not any(droplet["id"] == droplet_id for droplet in account.droplets):
+        raise _Refused("not_found")
+    return droplet_id
+
+
+def _droplet_backups(account: SimulatedAccount, request: Request) -> list[Item]:
+    return account.backups.get(_droplet_id(account, request), [])
+
+
+def _droplet_snapshots(account: SimulatedAccount, request: Request) -> list[Item]:
+    droplet_id = str(_droplet_id(account, request))
+    ids = {
+        int(item["id"]) for item in account.snapshots if item["resource_id"] == droplet_id and item["id"].isdecimal()
+    }
+    fields = ("id", "name", "created_at", "regions", "min_disk_size", "size_gigabytes", "type")
+    return [{key: image[key] for key in fields} for image in account.images() if image["id"] in ids]
+
+
+def _images(account: SimulatedAccount, request: Request) -> list[Item]:
+    """The account's own images; without `private=true`, also the public ones that its droplets were made from."""
+    own = account.images()
+    if request.query_params.get("private") == "true":
+        return own
+    public = {droplet["image"]["id"]: droplet["image"] for droplet in account.droplets if droplet["image"]["public"]}
+    return [*public.values(), *own]
+
+
+def _image(account: SimulatedAccount, request: Request) -> Item:
+    for image in _images(account, request):
+        if image["id"] == request.path_params["image"]:
+            return {"image": image}
+    raise _Refused("not_found")
+
+
+def _snapshots(account: SimulatedAccount, request: Request) -> list[Item]:
+    kind = request.query_params.get("resource_type")
+    if kind not in {None, "droplet", "volume"}:
+        raise _Refused("bad_request", message="resource_type must be droplet or volume")
+    return [item for item in account.snapshots if kind is None or item["resource_type"] == kind]
+
+
+def _project_resources(account: SimulatedAccount, request: Request) -> list[Item]:
+    asked = request.path_params["project"]
+    for project in account.projects:
+        if project["id"] == asked or (asked == "default" and project["is_default"]):
+            return account.project_resources.get(project["id"], [])
+    raise _Refused("not_found")
+
+
+def _create_project(account: SimulatedAccount, request: Request) -> Response:
+    if not account.may_create_projects:
+        raise _Refused("forbidden")
+    try:
+        wanted = msgspec.json.decode(request.state.body)
+        name, purpose = str(wanted["name"]), str(wanted["purpose"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise _Refused("bad_request", message="name and purpose are required") from None
+    if any(project["name"] == name for project in account.projects):
+        raise _Refused("conflict", status=409, message="name is already in use")
+    project = items.project(
+        # The same each time: a simulated account made anew is the same account to whoever has it in a ledger.
+        str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{account.team_uuid}")),
+        name,
+        created_at="2026-05-12T06:00:00Z",
+        description=str(wanted.get("description") or ""),
+        purpose=purpose,
+        environment=str(wanted.get("environment") or "Development"),
+    )
+    account.projects.append(project)
+    return _json({"project": project}, 201)
+
+
+def _invoice(account: SimulatedAccount, request: Request) -> SimulatedInvoice:
+    asked = request.path_params["invoice"]
+    if asked == "preview" and account.preview is not None:
+        return account.preview
+    for invoice in account.invoices:
+        if invoice.uuid == asked:
+            return invoice
+    raise _Refused("not_found")
+
+
+def _invoices(account: SimulatedAccount, request: Request) -> Item:
+    reply = _page(request, "invoices", [invoice.listing() for invoice in account.invoices])
+    return reply if account.preview is None else reply | {"invoice_preview": account.preview.listing()}
+
+
+def _invoice_csv(account: SimulatedAccount, request: Request) -> Response:
+    invoice = _invoice(account, request)
+    name = f'attachment; filename="{account.team_name}-{invoice.invoice_id}-{invoice.period}.csv"'
+    return Response(invoice.csv(), media_type="text/csv", headers={"content-disposition": name})

@@ -1,0 +1,1 @@
+"""The provider, as Python values. Nothing here knows a database or Dagster."""

@@ -1,0 +1,744 @@
+"""The provider's API over HTTP: the token, paging, retries, the request budget, and proof that a listing is complete.
+
+What comes out is decoded JSON (numbers with a fraction are Decimal) or bytes, or one `ProviderError` that says what
+to do. What the fields of an item mean belongs in `kinds.py` and `invoices.py`; nothing here knows a kind, a database
+or Dagster.
+"""
+
+import bisect
+import email.utils
+import http
+import ipaddress
+import math
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import httpcore
+import httpx  # noqa: TID251
+import msgspec
+import stamina
+
+PUBLIC_API = "https://api.digitalocean.com"
+
+Item: TypeAlias = dict[str, Any]
+Items: TypeAlias = list[Item]
+Params: TypeAlias = Mapping[str, str | int]
+
+_PER_PAGE = 200  # the most that the provider allows
+_MAX_PAGES = 5_000
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_WAIT = 3600.0  # the request budget renews within the hour, so nothing honest asks for a longer wait
+_MAX_BACKOFF = 60.0
+
+# Indirection for tests, which need not wait real minutes.
+_clock = time.monotonic
+_sleep = time.sleep
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+# `on_wait` reports retries; stamina's own hook would print each on stdout, through structlog that Dagster brings along.
+stamina.instrumentation.set_on_retry_hooks([])
+
+
+class ProviderError(Exception):
+    """A request that did not give what was asked for; `str()` is one sentence with everything known and what to do.
+
+    `status` is the HTTP status, None where no whole reply arrived; `message` says what is wrong, in the provider's own
+    words if there are any; `request_id` is what the provider's support asks for.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        path: str,
+        message: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        advice: str = "try again later",
+    ) -> None:
+        self.kind = kind
+        self.path = path
+        self.status = status
+        self.message = message
+        self.request_id = request_id
+        self._again: bool | float = False  # what stamina is told: no, yes with backoff, or after so many seconds
+        outcome = "failed" if status is None else f"answered HTTP {status}"
+        identity = "" if request_id is None else f" (request id {request_id})"
+        super().__init__(f"{kind}: {path} {outcome}: {message.rstrip('. ')}{identity}; {advice}")
+
+
+class TokenRejected(ProviderError):  # noqa: N818
+    """The provider does not know the token (401)."""
+
+
+class Forbidden(ProviderError):  # noqa: N818
+    """The token may not do this (403). `scope` is the scope it needs, where known, for example `firewall:read`."""
+
+    def __init__(self, *, scope: str | None = None, advice: str | None = None, **what: Any) -> None:
+        self.scope = scope
+        missing = "a scope that this needs" if scope is None else f"the scope {scope}"
+        super().__init__(advice=advice or f"the token lacks {missing}: give it that scope or use another token", **what)
+
+
+class NotFound(ProviderError):  # noqa: N818
+    """The provider has no such thing (404)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The team that a token belongs to. `team_uuid` is the provider's text as it is, with or without dashes."""
+
+    team_uuid: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """One read of one kind: items distinct by id in the order first seen, and why they are not all there is, if so."""
+
+    items: Items
+    requests: int  # HTTP requests, retries included
+    error: ProviderError | None
+    id_field: str | None = "id"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the items are all there are: every page read and as many distinct items as `meta.total` said."""
+        return self.error is None
+
+    def __add__(self, other: "Listing") -> "Listing":
+        """Two passes of one kind as one: items distinct by id (the later content), requests added, first error kept."""
+        items = [*self.items, *other.items]
+        if self.id_field is not None:
+            items = list({str(item[self.id_field]): item for item in items}.values())
+        return Listing(
+            items=items,
+            requests=self.requests + other.requests,
+            error=self.error or other.error,
+            id_field=self.id_field,
+        )
+
+
+class Client:
+    """A client for one token; threads may share it.
+
+    Every request has time-outs, is paced to stay within the request budget that the reply headers state, and is tried
+    `attempts` times where trying again can help: 408, 429, 5xx and broken connections. Other replies are errors at
+    once. Redirects are not followed.
+
+    Limits: https://docs.digitalocean.com/reference/api/digitalocean/#section/Introduction/Rate-Limit
+    """
+
+    def __init__(
+        self,
+        token: str,
+        *,
+        base_url: str = PUBLIC_API,
+        timeout: float = 30.0,
+        attempts: int = 5,
+        backoff: float = 0.5,
+        on_wait: Callable[[float, str], None] | None = None,
+    ) -> None:
+        """Prepare a client; nothing is sent yet.
+
+        `timeout` is in seconds for each step (connect, read, write); a reply as a whole may take four times as long.
+        `backoff` is the wait before the first retry, in seconds; it doubles from one to the next, and a random part of
+        the first is added. `on_wait(seconds, reason)` is told of each wait, before it.
+
+        Raises ValueError for a token or an address that cannot be one.
+        """
+        self._base = _base_address(base_url)
+        token = token.strip()
+        if not re.fullmatch(r"[\x21-\x7e]+", token):  # httpx prints the header that it cannot send, token and all
+            raise ValueError("the API token is empty or holds spaces or characters outside ASCII; check DO_API_TOKEN")
+        self._secret = re.compile(rf"(?<!\w){re.escape(token)}(?!\w)")
+        self._attempts = attempts
+        self._backoff = backoff
+        self._on_wait = on_wait or (lambda _seconds, _reason: None)
+        self._timeout = timeout
+        self._budget = _Budget(self._on_wait)
+        self._local = _Local()
+        self._account: Account | None = None
+        host = httpx.URL(self._base).host
+        self._http = httpx.Client(
+            headers={"Authorization": f"Bearer {token}", "User-Agent": "arcadia-dagster"},
+            timeout=timeout,
+            follow_redirects=False,
+            mounts={f"all://{host}": None} if _is_loopback(host) else None,  # not through the proxy of the environment
+        )
+        # httpx limits each read, not a reply as a whole, and has no public way to set the network backend.
+        for transport in (self._http._transport, *self._http._mounts.values()):
+            if isinstance(transport, httpx.HTTPTransport):
+                transport._pool._network_backend = _DeadlineBackend(self._local)
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests sent so far, retries included."""
+        return self._budget.requests
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def get(self, path: str, *, kind: str, scope: str | None = None, params: Params | None = None) -> dict[str, Any]:
+        """The JSON object at `path` (from the base address on, for example `/v2/account`).
+
+        `kind` and `scope` name the thing and the scope that it needs in errors. Raises ProviderError.
+        """
+        content, reply = self._request("GET", path, kind=kind, scope=scope, params=params)
+        return self._object(content, reply, kind=kind, path=path)
+
+    def get_bytes(self, path: str, *, kind: str, scope: str | None = None, accept: str) -> bytes:
+        """The document at `path`, which is asked for as the media type `accept`, for example `text/csv`.
+
+        Raises ProviderError, also where HTML, JSON or nothing came instead.
+        """
+        content, reply = self._request("GET", path, kind=kind, scope=scope, accept=accept)
+        media_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+        beginning = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        if beginning in {b"", b"<", b"{", b"["} or media_type.endswith(("html", "json")):
+            what = "nothing" if not content else f"something else ({media_type or 'no content type'})"
+            raise self._error(reply, kind=kind, path=path, message=f"{accept} was asked for and {what} came")
+        return content
+
+    def post(self, path: str, body: Mapping[str, Any], *, kind: str, scope: str | None = None) -> dict[str, Any]:
+        """Send `body` as JSON and return the JSON object that comes back. Raises ProviderError.
+
+        It is tried again only where the provider cannot have acted on it: on 429 and where no connection was made.
+        """
+        content, reply = self._request("POST", path, kind=kind, scope=scope, body=msgspec.json.encode(body))
+        return self._object(content, reply, kind=kind, path=path)
+
+    def account(self) -> Account:
+        """The team of the token, asked for once; the user where the reply names no team. Raises ProviderError."""
+        if self._account is None:
+            path = "/v2/account"
+            account = self.get(path, kind="account", scope="account:read").get("account")
+            user: dict[str, Any] = account if isinstance(account, dict) else {}
+            team = user.get("team")
+            team = team if isinstance(team, dict) else {}
+            uuid = team.get("uuid") or user.get("uuid")
+            if not isinstance(uuid, str):
+                raise ProviderError(kind="account", path=path, status=200, message="the reply has no account uuid", advice=_NOT_THE_API)
+            self._account = Account(team_uuid=uuid, name=str(team.get("name") or user.get("name") or uuid))
+        return self._account
+
+    def list(
+        self,
+        path: str,
+        key: str,
+        *,
+        kind: str,
+        id_field: str | None = "id",
+        scope: str | None = None,
+        params: Params | None = None,
+        total_required: bool = True,
+    ) -> Listing:
+        """Every item under `key` on all pages of `path`.
+
+        Never raises ProviderError: it is in `.error`, beside what had been read. `id_field` names what makes an item
+        distinct; None where equal items are legal. `total_required=False` is for lists whose `meta.total` is optional.
+
+        Pages are asked for by number, because `links` name the provider's host and not the configured one. The last
+        page is the one without `links.pages.next`, unless `meta.total` says that there are more items.
+
+        A read that does not add up (an item on two pages, a total that changes or is not reached) is done once more
+        from page 1. What cannot be seen: between two pages, an item on a page already read is deleted and another is
+        appended. The total stays, and the item that moves to the earlier page is missed; so being missing in one
+        complete listing is no proof of deletion.
+        """
+        before = self._local.requests
+        seen: dict[str, Item] = {}
+        error: ProviderError | None = None
+        try:
+            for _ in range(2):
+                items: dict[str, Item] = {}
+                try:
+                    problem = self._read_pages(
+                        items,
+                        path,
+                        key,
+                        kind=kind,
+                        id_field=id_field,
+                        scope=scope,
+                        params=params,
+                        total_required=total_required,
+                    )
+                finally:
+                    seen.update(items)
+                if problem is None:
+                    seen = items
+                    break
+            else:
+                error = ProviderError(
+                    kind=kind,
+                    path=path,
+                    status=200,
+                    message=f"the listing does not add up, read twice: {problem}",
+                    advice="the listing is incomplete; run again when the account is not changing",
+                )
+        except ProviderError as failure:
+            error = failure
+        return Listing(items=[*seen.values()], requests=self._local.requests - before, error=error, id_field=id_field)
+
+    def _read_pages(
+        self,
+        items: dict[str, Item],
+        path: str,
+        key: str,
+        *,
+        kind: str,
+        id_field: str | None,
+        scope: str | None,
+        params: Params | None,
+        total_required: bool,
+    ) -> str | None:
+        """Read page 1 to the last into `items`. Returns what does not add up, None if all does."""
+        total: int | None = None
+        previous: dict[str, Any] | None = None
+        for number in range(1, _MAX_PAGES + 1):
+            query = {**(params or {}), "per_page": _PER_PAGE, "page": number}
+            body = self.get(path, kind=kind, scope=scope, params=query)
+            known = len(items)
+            try:
+                page = _Page.read(body, key, total_required=total_required)
+                for item in page.items:
+                    items[str(len(items)) if id_field is None else _id(item, id_field)] = item
+            except ValueError as error:
+                raise ProviderError(kind=kind, path=path, status=200, message=f"page {number}: {error}", advice=_NOT_THE_API) from None
+            if None not in (total, page.total) and total != page.total:
+                return f"meta.total went from {total} to {page.total} while it was read"
+            total = total if page.total is None else page.total
+            if page.items and body == previous:
+                return f"page {number} is page {number - 1} again"
+            if not page.has_next and (total is None or len(items) >= total):
+                break
+            if len(items) == known:
+                return f"page {number} brings nothing new and is not the last ({len(items)} items, meta.total {total})"
+            if total is not None and len(items) > total:
+                break
+            previous = body
+        else:
+            return f"it has more than {_MAX_PAGES} pages"
+        if total is not None and len(items) != total:
+            return f"{len(items)} distinct items where meta.total says {total}"
+        return None
+
+    def _object(self, content: bytes, reply: httpx.Response, *, kind: str, path: str) -> dict[str, Any]:
+        try:
+            body = _decode(content)
+        except (ValueError, ArithmeticError, RecursionError):  # the last two: absurd numbers, absurd nesting
+            body = None
+        if not isinstance(body, dict):
+            raise self._error(reply, kind=kind, path=path, message="the body is not a JSON object, or was cut off")
+        return body
+
+    def _error(self, reply: httpx.Response, *, kind: str, path: str, message: str) -> ProviderError:
+        """The error for a reply of the right status and the wrong body, which is not quoted: it may hold secrets."""
+        return ProviderError(
+            kind=kind,
+            path=path,
+            status=reply.status_code,
+            message=message,
+            request_id=self._clean(reply.headers.get("x-request-id")),
+            advice=_NOT_THE_API,
+        )
+
+    def _clean(self, text: str | None) -> str | None:
+        """Text from outside on one line, short, without the token (a proxy may echo what it was sent)."""
+        return " ".join(self._secret.sub("***", text).split())[:300] if text else None
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        kind: str,
+        scope: str | None,
+        params: Params | None = None,
+        accept: str = "application/json",
+        body: bytes | None = None,
+    ) -> tuple[bytes, httpx.Response]:
+        for attempt in stamina.retry_context(
+            on=lambda error: isinstance(error, ProviderError) and error._again,
+            attempts=self._attempts,
+            timeout=None,
+            wait_initial=self._backoff,
+            wait_max=_MAX_BACKOFF,
+            wait_jitter=self._backoff,
+        ):
+            with attempt:
+                try:
+                    return self._send(method, path, kind=kind, scope=scope, params=params, accept=accept, body=body)
+                except ProviderError as error:
+                    if error._again is True and attempt.num < self._attempts:
+                        self._on_wait(attempt.next_wait, f"{kind}: {error.message}; trying again")
+                    raise
+        raise AssertionError("stamina returns or raises")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        kind: str,
+        scope: str | None,
+        params: Params | None,
+        accept: str,
+        body: bytes | None,
+    ) -> tuple[bytes, httpx.Response]:
+        """One HTTP request: the whole body and the reply's head, or ProviderError."""
+        headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": "application/json"}
+        sent_at = self._budget.acquire()
+        self._local.requests += 1
+        self._local.deadline = time.monotonic() + 4 * self._timeout
+        content = bytearray()
+        try:
+            with self._http.stream(method, self._base + path, params=params, headers=headers, content=body) as reply:
+                held = self._budget.heard(reply.headers)
+                for chunk in reply.iter_bytes():
+                    content += chunk
+                    if len(content) > _MAX_BYTES:
+                        too_much = f"the body exceeds {_MAX_BYTES >> 20} MB"
+                        raise self._error(reply, kind=kind, path=path, message=too_much)
+        except httpx.RequestError as error:
+            raise self._broken(error, method, kind=kind, path=path) from error
+        finally:
+            self._budget.release(sent_at)
+        if reply.status_code == 200 or (method == "POST" and reply.is_success):
+            return bytes(content), reply
+        raise self._refused(reply, bytes(content), method, held=held, kind=kind, path=path, scope=scope)
+
+    def _broken(self, error: httpx.RequestError, method: str, *, kind: str, path: str) -> ProviderError:
+        """The error for a request that got no whole reply."""
+        unconnected = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError))
+        if unconnected:
+            what = f"cannot reach {self._base}"
+        elif isinstance(error, httpx.TimeoutException):
+            what = f"{self._base} gave no whole reply in time"
+        elif isinstance(error, httpx.DecodingError):
+            what = f"the reply of {self._base} cannot be decompressed"
+        else:
+            what = f"the connection to {self._base} broke"
+        detail = self._clean(str(error))
+        failure = ProviderError(
+            kind=kind,
+            path=path,
+            message=what if detail is None else f"{what}: {detail}",
+            advice="check DIGITALOCEAN_API_URL and the network",
+        )
+        untrusted = _has_cause(error, ssl.SSLCertVerificationError)
+        failure._again = isinstance(error, httpx.TransportError) and not untrusted and (method == "GET" or unconnected)
+        return failure
+
+    def _refused(
+        self,
+        reply: httpx.Response,
+        content: bytes,
+        method: str,
+        *,
+        held: bool,
+        kind: str,
+        path: str,
+        scope: str | None,
+    ) -> ProviderError:
+        """The error for a reply of another status than the one hoped for."""
+        status = reply.status_code
+        message, request_id = _words(content)
+        what: dict[str, Any] = {
+            "kind": kind,
+            "path": path,
+            "status": status,
+            "message": self._clean(message) or _phrase(status),
+            "request_id": self._clean(request_id or reply.headers.get("x-request-id")),
+        }
+        if status == 403:
+            return Forbidden(**what, scope=scope)
+        wait = _number(reply.headers.get("retry-after")) or 0.0
+        if not (status in {408, 429} or status >= 500) or wait > _MAX_WAIT:
+            kind_of_error = {401: TokenRejected, 404: NotFound}.get(status, ProviderError)
+            return kind_of_error(**what, advice=_advice(status, wait))
+        error = ProviderError(**what, advice=_advice(status, wait))
+        if wait > 0:
+            self._budget.hold(wait, f"{kind}: HTTP {status}, the provider asks to wait")
+        if method == "GET" or status == 429:
+            # 0.0: the budget makes the next attempt wait, and with it every other thread's requests.
+            error._again = 0.0 if wait > 0 or held else True
+        return error
+
+
+_NOT_THE_API = "check that DIGITALOCEAN_API_URL is the address of the API"
+
+
+def _advice(status: int, wait: float) -> str:
+    if wait > _MAX_WAIT:
+        return f"the provider asks to wait for {wait:.0f} s: run again after that"
+    if status == 429:
+        return "the request limit of the token is used up: run again later"
+    if status == 408 or status >= 500:
+        return "the provider has a fault: run again later"
+    return {
+        401: "the token was not accepted: check DO_API_TOKEN",
+        404: "it does not exist, or this is not the API: check DIGITALOCEAN_API_URL",
+    }.get(status, "trying again does not help" if status >= 400 else _NOT_THE_API)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    items: Items
+    total: int | None
+    has_next: bool
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any], key: str, *, total_required: bool) -> "_Page":
+        """Raises ValueError for a body that is no page of `key`."""
+        items = body.get(key)
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise ValueError(f"{key!r} is not a list of objects")
+        total = _inner(body, "meta").get("total")
+        if total is None and total_required:
+            raise ValueError("meta.total is missing")
+        if total is not None and (not isinstance(total, int) or isinstance(total, bool) or total < 0):
+            raise ValueError("meta.total is not a number of items")
+        return cls(items=items, total=total, has_next=bool(_inner(_inner(body, "links"), "pages").get("next")))
+
+
+def _inner(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under `key`; absent, null and `{}` are alike. Raises ValueError for anything else."""
+    inner = body.get(key)
+    if inner is not None and not isinstance(inner, dict):
+        raise ValueError(f"{key!r} is not an object")
+    return inner or {}
+
+
+def _id(item: Item, field: str) -> str:
+    value = item.get(field)
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+        raise ValueError(f"an item has no {field!r}")
+    return str(value)
+
+
+class _Local(threading.local):
+    """What belongs to the request, or the listing, that the current thread is at."""
+
+    deadline = math.inf  # of the request, on the monotonic clock
+    requests = 0
+
+
+class _Budget:
+    """When the next request may be sent, from the headers of earlier replies. Shared by threads.
+
+    Two limits: 5 % of `ratelimit-limit` within 60 seconds, and `ratelimit-limit` within the hour, of which
+    `ratelimit-remaining` are left. Both windows slide: `ratelimit-reset` is when the oldest request of the hour expires
+    and one more is allowed, not when all are.
+    """
+
+    def __init__(self, on_wait: Callable[[float, str], None]) -> None:
+        self.requests = 0
+        self._on_wait = on_wait
+        self._lock = threading.Lock()
+        self._times: list[float] = []  # sorted, of the last 60 seconds: when answered or, until then, when sent
+        self._in_flight = 0
+        self._per_minute: int | None = None  # unknown until the first reply
+        self._spacing = 1.0  # seconds from one request to the next at the hourly rate
+        self._spent = False  # the requests of the hour
+        self._next_at = -math.inf  # when the hour has another one, if it is spent
+        self._not_before = -math.inf  # as the provider asked
+        self._reason = ""
+
+    def acquire(self) -> float:
+        """Wait until a request may be sent, and count it. Returns its time, for `release`."""
+        while True:
+            with self._lock:
+                now = _clock()
+                wait, reason = self._wait(now)
+                if wait <= 0:
+                    self.requests += 1
+                    self._in_flight += 1
+                    self._times.append(now)
+                    if self._spent:  # this is the one that was allowed; its reply says when there will be another
+                        self._next_at = now + self._spacing
+                    return now
+            self._on_wait(wait, reason)
+            _sleep(max(wait, 0.001))
+
+    def _wait(self, now: float) -> tuple[float, str]:
+        del self._times[: bisect.bisect_right(self._times, now - 60)]
+        wait, reason = self._not_before - now, self._reason
+        if self._spent and self._next_at - now > wait:
+            wait, reason = self._next_at - now, "the token's requests of this hour are used up"
+        if self._per_minute is not None and len(self._times) >= self._per_minute:
+            until_room = self._times[-self._per_minute] + 60 - now
+            if until_room > wait:
+                wait, reason = until_room, f"the provider allows {self._per_minute} requests a minute"
+        return wait, reason
+
+    def release(self, sent_at: float) -> None:
+        """The request is over. It counts from now on: when the provider counted it is not known better than that."""
+        with self._lock:
+            self._in_flight -= 1
+            place = bisect.bisect_left(self._times, sent_at)
+            if place < len(self._times) and self._times[place] == sent_at:
+                del self._times[place]
+            self._times.append(max(_clock(), sent_at))
+
+    def hold(self, seconds: float, reason: str) -> None:
+        """Send nothing for so long."""
+        with self._lock:
+            until = _clock() + seconds
+            if until > self._not_before:
+                self._not_before, self._reason = until, reason
+
+    def heard(self, headers: httpx.Headers) -> bool:
+        """Learn from a reply. True if the hour's requests are used up and it says when there will be another."""
+        limit, remaining = _number(headers.get("ratelimit-limit")), _number(headers.get("ratelimit-remaining"))
+        with self._lock:
+            if limit is not None and limit >= 1:
+                self._per_minute = max(1, int(limit * 5 / 100))
+                self._spacing = min(3600 / limit, _MAX_WAIT)
+            if remaining is None:
+                return False
+            self._spent = remaining < self._in_flight  # those of other threads may not be in the number yet
+            wait = _until_reset(headers) if self._spent else None
+            self._next_at = _clock() + (self._spacing if wait is None else wait)
+        return wait is not None
+
+
+def _until_reset(headers: httpx.Headers) -> float | None:
+    """Seconds until `ratelimit-reset`, by the provider's own clock where it tells it; None if that makes no sense."""
+    reset = _number(headers.get("ratelimit-reset"))
+    if reset is None:
+        return None
+    now = time.time()
+    try:
+        date = email.utils.parsedate_tz(headers.get("date", ""))
+        if date is not None:
+            now = email.utils.mktime_tz(date)
+    except (ValueError, OverflowError):
+        pass
+    wait = reset - now + 1  # both are whole seconds
+    return wait if 0 < wait <= _MAX_WAIT + 1 else None
+
+
+def _number(text: str | None) -> float | None:
+    """A count or a number of seconds from a header; None if it is missing or is no such thing."""
+    return float(text) if text is not None and re.fullmatch(r"\d{1,15}(\.\d{1,9})?", text, re.ASCII) else None
+
+
+def _words(content: bytes) -> tuple[str | None, str | None]:
+    """The (message, request id) of an error body; None for what it does not have, as where it is no JSON."""
+    try:
+        body = _decode(content)
+    except (ValueError, ArithmeticError, RecursionError):
+        return None, None
+    if not isinstance(body, dict):
+        return None, None
+    message = body.get("message") or body.get("messages") or body.get("error")
+    if isinstance(message, list):
+        message = ", ".join(str(part) for part in message)
+    request_id = body.get("request_id")
+    return message if isinstance(message, str) else None, request_id if isinstance(request_id, str) else None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "no message"
+
+
+def _has_cause(error: BaseException | None, wanted: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, wanted):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _base_address(text: str) -> str:
+    """The base address without a slash at the end. Raises ValueError, without the text where it may hold a password."""
+    advice = f"set it to an address like {PUBLIC_API}"
+    try:
+        url = httpx.URL(text.strip())
+        url.raw_host.decode().encode("idna")  # what the socket does first, and fails at in its own way
+        if url.port is not None and url.port > 65535:
+            raise ValueError
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError(f"DIGITALOCEAN_API_URL is not an address; {advice}") from None
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError(f"DIGITALOCEAN_API_URL may not have a user name, a query or a fragment; {advice}")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"DIGITALOCEAN_API_URL is {text!r}, which has no http:// or https:// and host; {advice}")
+    base = str(url).rstrip("/")
+    if base.endswith("/v2"):
+        raise ValueError(f"DIGITALOCEAN_API_URL is {text!r}, with a /v2 at its end that is added anyway; {advice}")
+    return base
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _DeadlineBackend(httpcore.NetworkBackend):
+    """Connections that keep to the deadline of the current request, so that a reply of one byte a second ends too."""
+
+    def __init__(self, local: _Local) -> None:
+        self._local = local
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _DeadlineStream(stream, self._local)
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, local: _Local) -> None:
+        self._stream = stream
+        self._local = local
+
+    def _cut(self, timeout: float | None) -> float:
+        left = self._local.deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the reply as a whole took too long")
+        return left if timeout is None else min(left, timeout)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._cut(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._cut(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._local)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

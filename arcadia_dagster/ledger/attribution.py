@@ -1,0 +1,186 @@
+"""Which project, and so which tenant, every resource belongs to: what the walk of all projects found, and what follows from it.
+
+A resource's own project id wins, then its place in a project's list, then what it was taken of; what is in no project falls back to the
+internal project. Resources themselves enter and leave by `reconcile.py` alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from sqlalchemy import Engine, text
+
+from arcadia_dagster.digitalocean.kinds import KINDS, Resource
+from arcadia_dagster.ledger.reconcile import Changes, SyncRun, begin, finish, lock, reconcile
+
+WALK = "project_resource"
+
+
+def record_walk(
+    engine: Engine,
+    run: SyncRun,
+    memberships: Mapping[tuple[str, str], str],
+    *,
+    requests: int,
+    error: str | None = None,
+    dagster_run_id: str | None = None,
+    strike_interval: timedelta = timedelta(minutes=10),
+    allow_mass_deletion: bool = False,
+) -> dict[str, Changes]:
+    """Record what a walk of all projects found: (kind, provider id) -> the provider's id of the project.
+
+    Kinds that have a listing of their own get their membership only. The others have no other proof of life: each becomes a listing of
+    placeholders, reconciled like any other, so that a thing whose URN is gone from three complete walks is tombstoned. An incomplete walk
+    (`error`) adds what it saw and takes nothing away.
+
+    Returns the changes of each kind of placeholder. Raises MassDeletionWithheldError as reconcile does, when all kinds are done.
+    """
+    complete = error is None
+    with engine.begin() as conn:
+        lock(conn, "reconcile", run.account_id, run.kind)
+        newer = conn.execute(
+            text(
+                "select 1 from arcadia.listings where account_id = :account_id and kind = :kind and started_at > :started_at"
+            ),
+            {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
+        ).scalar()
+        if newer:
+            note = "a walk that began later has been recorded already"
+            finish(conn, run, Changes(seen=len(memberships)), requests=requests, error=error or note, complete=False)
+            return {}
+        found = {
+            "account_id": run.account_id,
+            "kinds": [kind for kind, _ in memberships],
+            "ids": [provider_id for _, provider_id in memberships],
+            "projects": list(memberships.values()),
+        }
+        if complete:
+            conn.execute(
+                text(
+                    "delete from arcadia.project_memberships m where account_id = :account_id and not exists (select from"
+                    " unnest(cast(:kinds as text[]), cast(:ids as text[])) as f (kind, id)"
+                    " where f.kind = m.kind and f.id = m.provider_id)"
+                ),
+                found,
+            )
+        conn.execute(
+            text(
+                "insert into arcadia.project_memberships (account_id, kind, provider_id, project_id) select :account_id, *"
+                " from unnest(cast(:kinds as text[]), cast(:ids as text[]), cast(:projects as text[]))"
+                " on conflict (account_id, kind, provider_id) do update set project_id = excluded.project_id"
+                " where project_memberships.project_id <> excluded.project_id"
+            ),
+            found,
+        )
+        known_kinds: list[str] = list(conn.execute(
+            text("select distinct kind from arcadia.resources where account_id = :account_id and deleted_at is null"),
+            {"account_id": run.account_id},
+        ).scalars())
+        kinds = sorted(kind for kind in {*known_kinds, *(kind for kind, _ in memberships)} if not _has_listing(kind))
+        finish(conn, run, Changes(seen=len(memberships)), requests=requests, error=error, complete=complete)
+
+    changes: dict[str, Changes] = {}
+    failure: Exception | None = None
+    for kind in kinds:
+        placeholders = begin(
+            engine, account_id=run.account_id, kind=kind, dagster_run_id=dagster_run_id, started_at=run.started_at
+        )
+        try:
+            changes[kind] = reconcile(
+                engine,
+                placeholders,
+                _placeholders(kind, memberships),
+                error=error,
+                strike_interval=strike_interval,
+                allow_mass_deletion=allow_mass_deletion,
+            )
+        except Exception as problem:  # the other kinds are recorded all the same; the first problem is raised below
+            failure = failure or problem
+    if failure is not None:
+        raise failure
+    return changes
+
+
+def _has_listing(kind: str) -> bool:
+    return kind in KINDS and KINDS[kind].path is not None
+
+
+def _placeholders(kind: str, memberships: Mapping[tuple[str, str], str]) -> Iterable[Resource]:
+    """All that a URN tells of a thing. Of buckets, the id is the name."""
+    return (Resource(provider_id=provider_id, name=provider_id) for k, provider_id in memberships if k == kind)
+
+
+def attribute(engine: Engine, account_id: int, *, internal_project: str | None, sync_run_id: int | None = None) -> int:
+    """Bring project and tenant of the account's active resources in line with what is known now; returns how many rows changed.
+
+    A move from one project to another is an event (`drift_detected`); the first attribution is part of the discovery. What a project may
+    yet turn out to hold falls back to the internal project only after a complete walk that began no earlier than the resource was seen.
+    """
+    with engine.begin() as conn:
+        lock(conn, "attribute", account_id)
+        return int(
+            conn.execute(
+                text(_ATTRIBUTE),
+                {
+                    "account_id": account_id,
+                    "internal": internal_project,
+                    "never_listed": [kind.name for kind in KINDS.values() if not kind.in_projects],
+                    "sync_run_id": sync_run_id,
+                    "walk": WALK,
+                },
+            ).scalar_one()
+        )
+
+
+_ATTRIBUTE = """
+with project as (
+    select resource_id, provider_id, name, tenant_id
+      from arcadia.resources where account_id = :account_id and kind = 'project' and deleted_at is null
+), internal as (
+    select min(resource_id) as resource_id from project where name = :internal
+), walk as (
+    select max(started_at) as started_at from arcadia.listings where account_id = :account_id and kind = :walk
+), direct as (
+    select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id, r.deleted_at, r.cloud_project_id as old_project,
+           coalesce(own.resource_id, listed.resource_id) as found,
+           case when own.resource_id is not null then 'own_project_id' when listed.resource_id is not null then 'membership' end as source,
+           case when r.first_seen_at <= walk.started_at or (r.kind = any(:never_listed) and walk.started_at is not null)
+                then internal.resource_id end as fallback
+      from arcadia.resources r
+     cross join walk
+     cross join internal
+      left join project own on own.provider_id = r.own_project_id
+      left join arcadia.project_memberships m
+             on m.account_id = r.account_id and m.kind = r.kind and m.provider_id = r.provider_id
+      left join project listed on listed.provider_id = m.project_id
+     where r.account_id = :account_id and r.kind <> 'project'
+), settled as (
+    select d.resource_id, d.old_project,
+           coalesce(d.found, parent.project, d.fallback) as project,
+           case when d.found is not null then d.source when parent.project is not null then 'inherited'
+                when d.fallback is not null then 'fallback' end as source
+      from direct d
+      left join lateral (
+           -- What is gone keeps the project it had; its snapshots still belong there.
+           select case when p.deleted_at is null then coalesce(p.found, p.fallback) else p.old_project end as project
+             from direct p where p.kind = d.parent_kind and p.provider_id = d.parent_provider_id
+           ) parent on true
+     where d.deleted_at is null
+), changed as (
+    update arcadia.resources r
+       set cloud_project_id = s.project, attribution_source = s.source, tenant_id = project.tenant_id
+      from settled s left join project on project.resource_id = s.project
+     where r.resource_id = s.resource_id
+       and (r.cloud_project_id, r.attribution_source, r.tenant_id)
+           is distinct from (s.project, s.source, project.tenant_id)
+    returning r.resource_id, s.old_project, s.project
+), moved as (
+    insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)
+    select c.resource_id, :account_id, :sync_run_id, 'drift_detected',
+           jsonb_build_object('project', jsonb_build_object('before', old.name, 'after', new.name)), now()
+      from changed c
+      join arcadia.resources old on old.resource_id = c.old_project
+      left join arcadia.resources new on new.resource_id = c.project
+     where c.old_project is distinct from c.project
+)
+select count(*) from changed
+"""

@@ -1,0 +1,451 @@
+"""Balance, invoices and their lines: stored as received, added up to the cent, and matched in the transaction that stores them.
+
+Documents are read by `digitalocean/invoices.py`, lines are matched by `matching.py`. Nothing is fetched here.
+"""
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from arcadia_dagster.digitalocean.invoices import (
+    Charge,
+    InvoiceError,
+    InvoiceLine,
+    LookUp,
+    difference,
+    parse_csv,
+    parse_items,
+)
+from arcadia_dagster.digitalocean.kinds import kind_named
+from arcadia_dagster.ledger.matching import OUTCOME, decided
+from arcadia_dagster.ledger.reconcile import admit_billed, copy_rows, lock, name_key
+
+_encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+_FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvoiceHeader:
+    """An invoice as the account's lists show it. `period` is the first day of the month billed, `amount` USD."""
+
+    invoice_uuid: str
+    invoice_id: str | None
+    period: date
+    amount: Decimal
+    issued_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What became of one invoice: its lines by outcome, and what does not add up. `written` is False where nothing had changed."""
+
+    invoice_uuid: str
+    period: date
+    line_count: int
+    line_total: Decimal
+    residual: Decimal | None
+    discrepancy: str | None
+    outcomes: Mapping[str, int]
+    written: bool
+
+
+def read_money(value: Any, what: str) -> Decimal:
+    """A decimal string of USD as the billing endpoints send it. Raises ValueError that names `what` for anything else."""
+    try:
+        money = Decimal(str(value))
+    except InvalidOperation:
+        money = Decimal("NaN")
+    if not money.is_finite():
+        raise ValueError(f"{what}: {str(value)[:40]!r} is not an amount of money")
+    return money
+
+
+def read_headers(invoices: Sequence[Mapping[str, Any]], history: Sequence[Mapping[str, Any]]) -> list[InvoiceHeader]:
+    """The invoices of an account from both places that name them: the invoice list, and the billing history's entries of type Invoice.
+
+    The list says which month an invoice bills, the history when it was issued. What only the history names bills the month before it was
+    issued (https://docs.digitalocean.com/platform/billing/: invoices are made on the first of the following month).
+    Raises ValueError where a field cannot be read.
+    """
+    issued = {entry["invoice_uuid"]: entry for entry in history if entry.get("type") == "Invoice" and entry.get("invoice_uuid")}
+    headers = []
+    for invoice in invoices:
+        invoice_uuid = invoice.get("invoice_uuid")
+        if not invoice_uuid:
+            raise ValueError("the invoice list holds an invoice without invoice_uuid")
+        entry = issued.pop(invoice_uuid, {})
+        headers.append(
+            InvoiceHeader(
+                invoice_uuid=invoice_uuid,
+                invoice_id=invoice.get("invoice_id") or entry.get("invoice_id"),
+                period=_month(invoice.get("invoice_period"), invoice_uuid),
+                amount=read_money(invoice.get("amount"), f"invoice {invoice_uuid}"),
+                issued_at=_time(entry.get("date"), invoice_uuid),
+            )
+        )
+    for invoice_uuid, entry in issued.items():
+        at = _time(entry.get("date"), invoice_uuid)
+        if at is None:
+            raise ValueError(f"the billing history names invoice {invoice_uuid} without a date")
+        headers.append(
+            InvoiceHeader(
+                invoice_uuid=invoice_uuid,
+                invoice_id=entry.get("invoice_id"),
+                period=date(at.year, at.month - 1, 1) if at.month > 1 else date(at.year - 1, 12, 1),
+                amount=read_money(entry.get("amount"), f"invoice {invoice_uuid}"),
+                issued_at=at,
+            )
+        )
+    return sorted(headers, key=lambda header: (header.period, header.invoice_uuid))
+
+
+def _month(value: Any, invoice_uuid: str) -> date:
+    try:
+        return date.fromisoformat(f"{value}-01")
+    except ValueError:
+        raise ValueError(f"invoice {invoice_uuid}: period {value!r} is not of the form YYYY-MM") from None
+
+
+def _time(value: Any, invoice_uuid: str) -> datetime | None:
+    if not value:
+        return None
+    at: datetime | None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError(f"invoice {invoice_uuid}: {value!r} is not a time with its offset")
+    return at
+
+
+def record_balance(engine: Engine, account_id: int, balance: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep one reading of /v2/customers/my/balance; returns the row. Raises ValueError where a field cannot be read."""
+    names = ("month_to_date_balance", "account_balance", "month_to_date_usage")
+    values = {name: None if balance.get(name) is None else read_money(balance[name], f"balance field {name}") for name in names}
+    if all(value is None for value in values.values()):
+        raise ValueError("the balance reply holds no balance")
+    with engine.begin() as conn:
+        row = (
+            conn.execute(
+                text(
+                    "insert into arcadia.cloud_balance_snapshots (account_id, month_to_date_balance, account_balance,"
+                    " month_to_date_usage, generated_at, taken_at) values (:account_id, :month_to_date_balance, :account_balance,"
+                    " :month_to_date_usage, :generated_at, clock_timestamp()) returning *"
+                ),
+                {**values, "account_id": account_id, "generated_at": balance.get("generated_at")},
+            )
+            .mappings()
+            .one()
+        )
+    return dict(row)
+
+
+def record_invoices(engine: Engine, account_id: int, headers: Iterable[InvoiceHeader]) -> dict[str, int]:
+    """Enter invoices not known yet as `pending`; one whose amount the provider has changed becomes pending again.
+
+    Returns how many are `new` and `changed`. An invoice never leaves: a list that no longer names it changes nothing.
+    """
+    counts = Counter(new=0, changed=0)
+    with engine.begin() as conn:
+        lock(conn, "billing", account_id)
+        for header in headers:
+            outcome = conn.execute(
+                text(
+                    "insert into arcadia.cloud_invoices as i (invoice_uuid, account_id, invoice_id, period, amount, issued_at)"
+                    " values (:invoice_uuid, :account_id, :invoice_id, :period, :amount, :issued_at)"
+                    " on conflict (invoice_uuid) do update set invoice_id = coalesce(excluded.invoice_id, i.invoice_id),"
+                    " period = excluded.period, amount = excluded.amount, issued_at = coalesce(excluded.issued_at, i.issued_at),"
+                    " status = case when excluded.amount = i.amount then i.status else 'pending' end"
+                    " where i.account_id = excluded.account_id"
+                    " and (i.invoice_id, i.period, i.amount, i.issued_at) is distinct from (coalesce(excluded.invoice_id,"
+                    " i.invoice_id), excluded.period, excluded.amount, coalesce(excluded.issued_at, i.issued_at))"
+                    " returning case when xmax = 0 then 'new' else 'changed' end"
+                ),
+                {**asdict(header), "account_id": account_id},
+            ).scalar()
+            if outcome is not None:
+                counts[outcome] += 1
+    return dict(counts)
+
+
+def ingest(
+    engine: Engine,
+    account_id: int,
+    invoice_uuid: str,
+    *,
+    items: Sequence[Mapping[str, Any]] | None,
+    csv: bytes | None,
+    warning: str | None = None,
+) -> Ingested:
+    """Store one invoice's documents and lines as a whole, matched, in one transaction.
+
+    `items` are its JSON items and carry the ids; `csv` is the printed document, the cross-check, and the fallback where items are None.
+    `warning` says why one of the two is missing. The same documents again write nothing.
+
+    Raises InvoiceError where a line cannot be read: the invoice is then `failed` with that sentence, its documents are kept, and lines
+    stored before stay as they were.
+    """
+    items_document = None if items is None else _encoder.encode(items)
+    documents = {
+        "items_document": items_document,
+        "items_sha256": _digest(items_document),
+        "csv_document": csv,
+        "csv_sha256": _digest(csv),
+    }
+    try:
+        lines, discrepancy = _read(items, csv)
+    except InvoiceError as problem:
+        fail(engine, account_id, invoice_uuid, str(problem), documents)
+        raise
+    if warning:
+        discrepancy = f"{discrepancy}; {warning}" if discrepancy else warning
+    with engine.begin() as conn:
+        lock(conn, "billing", account_id)
+        # The same document may have been imported by hand; the provider's own invoice takes its place.
+        conn.execute(
+            text(
+                "delete from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :csv_sha256"
+                " and invoice_uuid <> :invoice_uuid and amount is null"
+            ),
+            {"account_id": account_id, "csv_sha256": documents["csv_sha256"], "invoice_uuid": invoice_uuid},
+        )
+        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
+
+
+def fail(
+    engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: Mapping[str, Any] | None = None
+) -> None:
+    """Mark an invoice as failed with the sentence that says why, keeping the documents that came and the lines stored before."""
+    documents = documents or {}
+    kept = "".join(f", {name} = :{name}" for name in documents)
+    with engine.begin() as conn:
+        lock(conn, "billing", account_id)
+        conn.execute(
+            text(
+                f"update arcadia.cloud_invoices set status = 'failed', error = :error, tried_at = clock_timestamp(){kept}"
+                " where invoice_uuid = :invoice_uuid and account_id = :account_id"
+            ),
+            {**documents, "error": error, "invoice_uuid": invoice_uuid, "account_id": account_id},
+        )
+
+
+def import_csv(engine: Engine, account_id: int, csv: bytes) -> Ingested:
+    """Store an invoice CSV that somebody downloaded. A file is known by its content: the same content again writes nothing.
+
+    The file does not say what the invoice amounts to, nor its uuid: `amount` stays NULL, and the uuid is made from the content. The month
+    is the one in which most lines begin. Raises InvoiceError where the file cannot be read or has no line with a time.
+    """
+    digest = _digest(csv)
+    lines, discrepancy = _read(None, csv)
+    starts = Counter(line.started_at.date().replace(day=1) for line in lines if line.started_at is not None)
+    if not starts:
+        raise InvoiceError("the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?")
+    period = max(starts, key=lambda month: (starts[month], month))
+    with engine.begin() as conn:
+        lock(conn, "billing", account_id)
+        known = conn.execute(
+            text("select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"),
+            {"account_id": account_id, "digest": digest},
+        ).scalar()
+        if known is not None:
+            return _summary(conn, known, written=False)
+        invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{digest}"))
+        conn.execute(
+            text(
+                "insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, :period)"
+            ),
+            {"invoice_uuid": invoice_uuid, "account_id": account_id, "period": period},
+        )
+        documents = {"csv_document": csv, "csv_sha256": digest}
+        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
+
+
+def _digest(document: bytes | None) -> str | None:
+    return None if document is None else hashlib.sha256(document).hexdigest()
+
+
+def _read(items: Sequence[Mapping[str, Any]] | None, csv: bytes | None) -> tuple[list[InvoiceLine], str | None]:
+    """The lines, and where the two documents disagree. A CSV that cannot be read is a disagreement while the items can."""
+    if items is None:
+        if csv is None:
+            raise InvoiceError("neither the JSON items nor the CSV of this invoice could be read")
+        document = parse_csv(csv)
+        return document.lines, "; ".join(document.warnings) or None
+    lines = parse_items(items)
+    if csv is None:
+        return lines, None
+    try:
+        document = parse_csv(csv)
+    except InvoiceError as problem:
+        return lines, f"the CSV cannot be read: {problem}"
+    notes = [*document.warnings, difference(lines, document.lines)]
+    return lines, "; ".join(note for note in notes if note) or None
+
+
+_COLUMNS = (
+    "invoice_uuid",
+    "ordinal",
+    "account_id",
+    "product",
+    "group_description",
+    "description",
+    "hours",
+    "started_at",
+    "ended_at",
+    "amount_usd",
+    "project_name",
+    "category",
+    "kind",
+    "look_up",
+    "parsed_name",
+    "name_key",
+    "parsed_region",
+    "parsed_size",
+    "component",
+    "provider_resource_id",
+    "provider_resource_uuid",
+)
+
+
+def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ...]:
+    meaning = line.meaning
+    return (
+        invoice_uuid,
+        line.ordinal,
+        account_id,
+        line.product,
+        line.group_description,
+        line.description,
+        line.hours,
+        line.started_at,
+        line.ended_at,
+        line.amount,
+        line.project_name,
+        line.category,
+        meaning.kind,
+        None if meaning.look_up is None else str(meaning.look_up),
+        meaning.name,
+        None if meaning.name is None else name_key(meaning.name),
+        meaning.region,
+        meaning.size,
+        meaning.component,
+        line.resource_id,
+        line.resource_uuid,
+        str(meaning.charge),
+        meaning.reason,
+        _billed_id(line),
+    )
+
+
+def _billed_id(line: InvoiceLine) -> str | None:
+    """The provider id that the line itself names, whether or not anybody has seen it: an IP is the id of a reserved IP."""
+    meaning = line.meaning
+    if meaning.charge is not Charge.RESOURCE or meaning.kind is None:
+        return None
+    ids = (line.resource_id, line.resource_uuid)
+    if kind_named(meaning.kind).billed_id == "resource_uuid":
+        ids = ids[::-1]
+    return ids[0] or ids[1] or (meaning.name if meaning.look_up is LookUp.IP else None)
+
+
+def _store(
+    conn: Connection,
+    account_id: int,
+    invoice_uuid: str,
+    *,
+    lines: Sequence[InvoiceLine],
+    discrepancy: str | None,
+    documents: Mapping[str, Any],
+) -> Ingested:
+    """Replace the invoice's lines by these, matched, and close its header. The caller holds the account's billing lock."""
+    rows = [_row(line, invoice_uuid, account_id) for line in lines]
+    digest = hashlib.sha256(_encoder.encode([row[1:] for row in rows])).hexdigest()
+    header = conn.execute(
+        text(
+            "select status, lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"
+        ),
+        {"invoice_uuid": invoice_uuid, "account_id": account_id},
+    ).one_or_none()
+    if header is None:
+        raise InvoiceError(f"invoice {invoice_uuid} is not known in this account; materialise the asset `invoices` first")
+    written = header.lines_sha256 != digest
+    if written:
+        _replace_lines(conn, account_id, invoice_uuid, rows)
+    kept = "".join(f", {name} = :{name}" for name in documents)
+    conn.execute(
+        text(
+            f"""
+update arcadia.cloud_invoices i
+   set status = 'ingested', error = null, tried_at = clock_timestamp(), discrepancy = :discrepancy, lines_sha256 = :digest,
+       ingested_at = case when :written or i.ingested_at is null then clock_timestamp() else i.ingested_at end,
+       line_count = :line_count, line_total = :line_total, residual = i.amount - :line_total{kept}
+ where invoice_uuid = :invoice_uuid
+"""
+        ),
+        {
+            **documents,
+            "discrepancy": discrepancy,
+            "digest": digest,
+            "written": written,
+            "line_count": len(lines),
+            "line_total": sum((line.amount for line in lines), Decimal(0)),
+            "invoice_uuid": invoice_uuid,
+        },
+    )
+    return _summary(conn, invoice_uuid, written=written)
+
+
+def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
+    conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
+    columns = ", ".join(_COLUMNS)
+    conn.execute(
+        text(
+            f"create temp table billed_line on commit drop as select {columns}, ''::text as charge, ''::text as reason,"
+            " ''::text as billed_id from arcadia.cloud_cost_lines with no data"
+        )
+    )
+    copy_rows(conn, "billed_line", (*_COLUMNS, "charge", "reason", "billed_id"), rows)
+    conn.execute(
+        text(
+            "create temp view billed_resource as select kind, billed_id as provider_id, coalesce(parsed_name, billed_id) as name,"
+            " coalesce(name_key, billed_id) as name_key, parsed_region as region, coalesce(started_at, now()) as started_at,"
+            " coalesce(ended_at, now()) as ended_at from billed_line where billed_id is not null"
+        )
+    )
+    admit_billed(conn, account_id, "billed_resource")
+    conn.execute(text("drop view billed_resource"))
+    outcome = ", ".join(OUTCOME)
+    conn.execute(
+        text(
+            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
+            f" select {columns}, {outcome} from billed_line join ("
+            + decided("(select * from billed_line where charge = 'resource') as resource_line")
+            + ") d using (invoice_uuid, ordinal) union all"
+            f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
+            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
+        ),
+        values,
+    )
+    conn.execute(text("drop table billed_line"))
+
+
+def _summary(conn: Connection, invoice_uuid: str, *, written: bool) -> Ingested:
+    row = conn.execute(
+        text(
+            "select i.period, i.line_count, i.line_total, i.residual, i.discrepancy, coalesce((select jsonb_object_agg(match_status, n)"
+            " from (select match_status, count(*) as n from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid"
+            " group by match_status) s), '{}') as outcomes from arcadia.cloud_invoices i where invoice_uuid = :invoice_uuid"
+        ),
+        {"invoice_uuid": invoice_uuid},
+    ).one()
+    return Ingested(invoice_uuid=invoice_uuid, written=written, **row._mapping)

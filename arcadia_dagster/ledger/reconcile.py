@@ -1,0 +1,433 @@
+"""The single door through which resources enter, change and leave the ledger, and the sync runs that prove each listing.
+
+`begin` a listing before its first request, then hand what came to `reconcile`, complete or not. What invoices alone tell of enters by
+`admit_billed`. Projects and tenants of resources are `attribution.py`'s.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import psycopg
+from sqlalchemy import Connection, Engine, text
+
+from arcadia_dagster.digitalocean.kinds import Kind, Resource, kind_named
+
+STRIKES = 3
+MASS_DELETION_COUNT = 10
+MASS_DELETION_SHARE = Decimal("0.30")
+
+_encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+class MassDeletionWithheldError(Exception):
+    """A listing would tombstone so much at once that a person must say that this is right. What was seen has been recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncRun:
+    """One attempt to read one kind of one account. `started_at` is the database's clock, so that runs on two machines have an order."""
+
+    sync_run_id: int
+    account_id: int
+    kind: str
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What one listing did to the ledger, in numbers of resources."""
+
+    seen: int = 0
+    discovered: int = 0
+    updated: int = 0
+    restored: int = 0
+    struck: int = 0
+    deleted: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether a resource entered, changed or left (a strike alone is none of these)."""
+        return bool(self.discovered or self.updated or self.restored or self.deleted)
+
+
+def name_key(name: str) -> str:
+    """A name as names are compared: case-folded, white space collapsed."""
+    return " ".join(name.casefold().split())
+
+
+def lock(conn: Connection, *parts: object) -> None:
+    """Hold the advisory lock of that name until the transaction ends, so that two runs act one after the other."""
+    name = ":".join(["arcadia", *map(str, parts)])
+    conn.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+
+
+def begin(
+    engine: Engine, *, account_id: int, kind: str, dagster_run_id: str | None = None, started_at: datetime | None = None
+) -> SyncRun:
+    """Record that a listing begins. Call it before the first request; `started_at` is given only where one reading serves many kinds."""
+    with engine.begin() as conn:
+        row = conn.execute(
+            text(
+                "insert into arcadia.cloud_sync_runs (account_id, kind, dagster_run_id, started_at)"
+                " values (:account_id, :kind, :dagster_run_id, coalesce(:started_at, clock_timestamp()))"
+                " returning sync_run_id, started_at"
+            ),
+            {"account_id": account_id, "kind": kind, "dagster_run_id": dagster_run_id, "started_at": started_at},
+        ).one()
+    return SyncRun(sync_run_id=row.sync_run_id, account_id=account_id, kind=kind, started_at=row.started_at)
+
+
+def finish(conn: Connection, run: SyncRun, changes: Changes, *, requests: int, error: str | None, complete: bool) -> None:
+    """Close a sync run in the transaction that did its work; a complete one becomes the newest listing of its kind."""
+    conn.execute(
+        text(
+            "update arcadia.cloud_sync_runs set finished_at = clock_timestamp(), complete = :complete, seen = :seen,"
+            " discovered = :discovered, updated = :updated, restored = :restored, struck = :struck, deleted = :deleted,"
+            " requests = :requests, error = :error where sync_run_id = :sync_run_id"
+        ),
+        {**vars(changes), "complete": complete, "requests": requests, "error": error, "sync_run_id": run.sync_run_id},
+    )
+    if complete:
+        conn.execute(
+            text(
+                "insert into arcadia.listings (account_id, kind, started_at) values (:account_id, :kind, :started_at)"
+                " on conflict (account_id, kind) do update set started_at = excluded.started_at"
+                " where listings.started_at < excluded.started_at"
+            ),
+            {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
+        )
+
+
+def reconcile(
+    engine: Engine,
+    run: SyncRun,
+    items: Iterable[Resource],
+    *,
+    requests: int = 0,
+    error: str | None = None,
+    strike_interval: timedelta = timedelta(minutes=10),
+    allow_mass_deletion: bool = False,
+) -> Changes:
+    """Bring one kind of one account in line with a listing, in one transaction, and close its sync run.
+
+    `error` says why a listing is incomplete: then what was seen is recorded and nothing is struck. A listing that began before one that
+    has been reconciled already is out of date and changes nothing. A resource is struck at most once per `strike_interval`.
+
+    Raises MassDeletionWithheldError, after committing what was seen, where more than 10 and more than 30 % of the active resources would
+    be tombstoned at once and `allow_mass_deletion` is False.
+    """
+    kind = kind_named(run.kind)
+    seen = {item.provider_id: item for item in items}
+    complete = error is None
+    withheld: str | None = None
+    with engine.begin() as conn:
+        lock(conn, "reconcile", run.account_id, run.kind)
+        newest = _newest_listing(conn, run)
+        if newest is not None and newest > run.started_at:
+            note = f"a listing of {run.kind} that began later ({newest:%Y-%m-%d %H:%M:%S} UTC) has been recorded already"
+            finish(conn, run, Changes(seen=len(seen)), requests=requests, error=error or note, complete=False)
+            return Changes(seen=len(seen))
+
+        known = {
+            row.provider_id: row
+            for row in conn.execute(
+                text(
+                    "select provider_id, resource_id, fingerprint, stale_strike_count, last_struck_at,"
+                    " deleted_at is not null as gone from arcadia.resources where account_id = :account_id and kind = :kind"
+                ),
+                {"account_id": run.account_id, "kind": run.kind},
+            )
+        }
+        counts = _write_seen(conn, run, kind, seen, known)
+        struck: list[int] = []
+        last_strike: list[int] = []
+        if complete:
+            active = [row for row in known.values() if not row.gone]
+            due = [
+                row
+                for row in active
+                if row.provider_id not in seen
+                and (row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at)
+            ]
+            struck = [row.resource_id for row in due if row.stale_strike_count + 1 < STRIKES]
+            last_strike = [row.resource_id for row in due if row.stale_strike_count + 1 >= STRIKES]
+            if (
+                len(last_strike) > MASS_DELETION_COUNT
+                and len(last_strike) > MASS_DELETION_SHARE * len(active)
+                and not allow_mass_deletion
+            ):
+                withheld = (
+                    f"{len(last_strike)} of {len(active)} active {run.kind} resources are missing from three listings in a row; that"
+                    " many are not tombstoned unless you say that it is right: run again with allow_mass_deletion"
+                )
+                last_strike = []
+            _strike(conn, run, struck, last_strike)
+        changes = Changes(seen=len(seen), struck=len(struck), deleted=len(last_strike), **counts)
+        finish(conn, run, changes, requests=requests, error=error or withheld, complete=complete)
+    if withheld is not None:
+        raise MassDeletionWithheldError(withheld)
+    return changes
+
+
+def _newest_listing(conn: Connection, run: SyncRun) -> datetime | None:
+    newest: datetime | None = conn.execute(
+        text("select started_at from arcadia.listings where account_id = :account_id and kind = :kind"),
+        {"account_id": run.account_id, "kind": run.kind},
+    ).scalar()
+    return newest
+
+
+def _fingerprint(item: Resource) -> bytes:
+    return hashlib.blake2b(_encoder.encode(item), digest_size=16).digest()
+
+
+_STAGED = (
+    "resource_id",
+    "provider_id",
+    "name",
+    "region",
+    "status",
+    "tags",
+    "attrs",
+    "monthly_price",
+    "own_project_id",
+    "parent_kind",
+    "parent_provider_id",
+    "provider_created_at",
+    "fingerprint",
+    "name_key",
+    "event",
+    "changes",
+)
+_STATE = ", ".join(_STAGED[2:13])  # what a row of `resources` takes over from a listing
+_SET = ", ".join(f"{column} = s.{column}" for column in _STAGED[2:13])
+
+
+def _write_seen(
+    conn: Connection, run: SyncRun, kind: Kind, seen: Mapping[str, Resource], known: Mapping[str, Any]
+) -> dict[str, int]:
+    """Insert what is new, update what changed, restore what came back, reset strikes; the counts of the first three.
+
+    Only these rows travel to the database: an unchanged resource costs the comparison of its fingerprint.
+    """
+    counts = {"discovered": 0, "updated": 0, "restored": 0}
+    rows: list[tuple[Any, ...]] = []
+    forgiven: list[int] = []
+    changed: list[tuple[Resource, bytes, Any]] = []
+    for provider_id, item in seen.items():
+        fingerprint = _fingerprint(item)
+        row = known.get(provider_id)
+        if row is None:
+            counts["discovered"] += 1
+            rows.append(_staged(item, fingerprint, None, "discovered", {}))
+        elif row.gone or bytes(row.fingerprint or b"") != fingerprint:
+            changed.append((item, fingerprint, row))
+        elif row.stale_strike_count:
+            forgiven.append(row.resource_id)
+
+    before = _states(conn, [row.resource_id for _, _, row in changed])
+    for item, fingerprint, row in changed:
+        changes = _difference(before[row.resource_id], item)
+        event = "restored" if row.gone else _event(kind, changes)
+        if event is not None:
+            counts["restored" if row.gone else "updated"] += 1
+        rows.append(_staged(item, fingerprint, row.resource_id, event, changes))
+
+    if rows:
+        _write_staged(conn, run, rows)
+    if forgiven:
+        conn.execute(
+            text(
+                "update arcadia.resources set stale_strike_count = 0, last_struck_at = null, last_seen_at = :seen_at"
+                " where resource_id = any(:ids)"
+            ),
+            {"seen_at": run.started_at, "ids": forgiven},
+        )
+    return counts
+
+
+def _staged(
+    item: Resource, fingerprint: bytes, resource_id: int | None, event: str | None, changes: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    return (
+        resource_id,
+        item.provider_id,
+        item.name,
+        item.region,
+        item.status,
+        list(item.tags),
+        _encoder.encode(item.attrs).decode(),
+        item.monthly_price,
+        item.own_project_id,
+        item.parent_kind,
+        item.parent_provider_id,
+        item.provider_created_at,
+        fingerprint,
+        name_key(item.name),
+        event,
+        _encoder.encode(changes).decode(),
+    )
+
+
+def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """COPY rows into a table of this connection's transaction."""
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101  # the engine is made for psycopg 3
+    with driver.cursor() as cursor, cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
+    conn.execute(
+        text(
+            f"create temp table staged on commit drop as select {', '.join(_STAGED[:13])}, ''::text as name_key,"
+            " ''::text as event, '{}'::jsonb as changes from arcadia.resources with no data"
+        )
+    )
+    copy_rows(conn, "staged", _STAGED, rows)
+    values = {
+        "account_id": run.account_id,
+        "kind": run.kind,
+        "seen_at": run.started_at,
+        "sync_run_id": run.sync_run_id,
+    }
+    conn.execute(
+        text(
+            f"insert into arcadia.resources (account_id, kind, provider_id, {_STATE}, first_seen_at, last_seen_at)"
+            f" select :account_id, :kind, provider_id, {_STATE}, :seen_at, :seen_at from staged where resource_id is null"
+        ),
+        values,
+    )
+    conn.execute(
+        text(
+            f"update arcadia.resources r set {_SET},"
+            " last_seen_at = :seen_at, stale_strike_count = 0, last_struck_at = null, deleted_at = null, billing_only = false"
+            " from staged s where r.resource_id = s.resource_id"
+        ),
+        values,
+    )
+    conn.execute(
+        text(
+            "with entered as (select r.resource_id, s.name, s.name_key, s.event, s.changes from staged s"
+            " join arcadia.resources r on r.account_id = :account_id and r.kind = :kind and r.provider_id = s.provider_id),"
+            " named as (insert into arcadia.resource_names (resource_id, name_key, name, seen_from)"
+            " select resource_id, name_key, name, :seen_at from entered on conflict do nothing)"
+            " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
+            " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from entered where event is not null"
+        ),
+        values,
+    )
+    conn.execute(text("drop table staged"))
+
+
+def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list[int]) -> None:
+    if not struck and not last_strike:
+        return
+    # A first strike freezes last_seen_at at the newest complete listing: that is the one that saw it, with or without a write.
+    conn.execute(
+        text(
+            "with gone as (update arcadia.resources r set stale_strike_count = stale_strike_count + 1, last_struck_at = :at,"
+            " deleted_at = case when resource_id = any(:last_strike) then cast(:at as timestamptz) end,"
+            " last_seen_at = case when stale_strike_count > 0 then last_seen_at else greatest(last_seen_at, (select started_at"
+            " from arcadia.listings l where l.account_id = r.account_id and l.kind = r.kind)) end"
+            " where resource_id = any(:missing) returning resource_id, deleted_at, name, last_seen_at)"
+            " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
+            " select resource_id, :account_id, :sync_run_id, 'deleted',"
+            " jsonb_build_object('deleted_at', jsonb_build_object('before', null, 'after', deleted_at)), :at"
+            " from gone where deleted_at is not null"
+        ),
+        {
+            "at": run.started_at,
+            "missing": struck + last_strike,
+            "last_strike": last_strike,
+            "account_id": run.account_id,
+            "sync_run_id": run.sync_run_id,
+        },
+    )
+
+
+def _states(conn: Connection, resource_ids: list[int]) -> dict[int, dict[str, Any]]:
+    """What the ledger holds of these resources, as fields that `_difference` compares."""
+    if not resource_ids:
+        return {}
+    rows = conn.execute(
+        text(
+            "select resource_id, name, region, status, tags, attrs::text as attrs, monthly_price, own_project_id, parent_kind,"
+            " parent_provider_id, provider_created_at from arcadia.resources where resource_id = any(:ids)"
+        ),
+        {"ids": resource_ids},
+    ).mappings()
+    return {row["resource_id"]: {**row, "attrs": _decoder.decode(row["attrs"])} for row in rows}
+
+
+_FIELDS = ("name", "region", "status", "monthly_price", "parent_kind", "parent_provider_id", "provider_created_at")
+
+
+def _difference(before: Mapping[str, Any], after: Resource) -> dict[str, dict[str, Any]]:
+    """field -> {before, after} of what changed. The project is left out: attribution says in which project a resource really is."""
+    pairs = {name: (before[name], getattr(after, name)) for name in _FIELDS}
+    pairs["tags"] = (sorted(before["tags"]), sorted(after.tags))
+    for name in sorted({*before["attrs"], *after.attrs}):
+        pairs[name] = (before["attrs"].get(name), after.attrs.get(name))
+    return {
+        name: {"before": old, "after": new} for name, (old, new) in pairs.items() if _encoder.encode(old) != _encoder.encode(new)
+    }
+
+
+def _event(kind: Kind, changes: Mapping[str, Any]) -> str | None:
+    if not changes:
+        return None
+    if changes.keys() == {"tags"}:
+        return "tagged"
+    if changes.keys() & {"region", *kind.drift}:
+        return "drift_detected"
+    return "updated"
+
+
+def admit_billed(conn: Connection, account_id: int, billed: str) -> None:
+    """Enter what an invoice bills by an id that nobody has seen: gone before the first listing, so tombstoned from the start.
+
+    `billed` names a relation of the transaction with kind, provider_id, name, name_key, region, started_at, ended_at, one row a line.
+    The same id on a later invoice widens the dates of the one row; what inventory knows is never touched.
+    """
+    conn.execute(
+        text(
+            f"""
+with life as (
+    select kind, provider_id, min(started_at) as born, max(ended_at) as died,
+           (array_agg(name order by ended_at desc, name))[1] as name,
+           (array_agg(region order by ended_at desc, region))[1] as region
+      from {billed} group by kind, provider_id
+), entered as (
+    insert into arcadia.resources as r (account_id, kind, provider_id, name, region, provider_created_at, first_seen_at,
+                                        last_seen_at, deleted_at, billing_only)
+    select :account_id, kind, provider_id, name, region, born, now(), now(), died, true from life order by kind, provider_id
+    on conflict (account_id, kind, provider_id) do update
+       set provider_created_at = least(r.provider_created_at, excluded.provider_created_at),
+           name = case when excluded.deleted_at >= r.deleted_at then excluded.name else r.name end,
+           deleted_at = greatest(r.deleted_at, excluded.deleted_at)
+     where r.billing_only and (excluded.provider_created_at < r.provider_created_at or excluded.deleted_at > r.deleted_at)
+    returning resource_id, kind, provider_id, xmax = 0 as is_new
+), named as (
+    insert into arcadia.resource_names (resource_id, name_key, name, seen_from)
+    select distinct on (e.resource_id, b.name_key) e.resource_id, b.name_key, b.name, now()
+      from entered e join {billed} b using (kind, provider_id) order by e.resource_id, b.name_key, b.name
+    on conflict do nothing
+)
+insert into arcadia.cloud_resource_events (resource_id, account_id, event, changes, occurred_at)
+select resource_id, :account_id, 'discovered', :changes, now() from entered where is_new
+"""
+        ),
+        {
+            "account_id": account_id,
+            "changes": json.dumps({"billing_only": {"before": None, "after": True}}),
+        },
+    )

@@ -1,0 +1,278 @@
+"""The tables of schema `arcadia`: the single truth of what the ledger holds. A test holds the migrations against this module.
+
+Other people's programs read `cloud_accounts`, `cloud_sync_runs`, `cloud_resource_events`, `cloud_balance_snapshots`, `cloud_invoices` and
+`cloud_cost_lines` here, and the views `cloud_resources`, `cloud_projects` and `matched_cost_lines` of `views/`. No queries here.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+SCHEMA = "arcadia"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    },
+)
+
+_time = DateTime(timezone=True)
+_account = "arcadia.cloud_accounts.account_id"
+_resource = "arcadia.resources.resource_id"
+
+
+def _id(name: str) -> Column[int]:
+    return Column(name, BigInteger, Identity(always=True), primary_key=True)
+
+
+cloud_accounts = Table(
+    "cloud_accounts",
+    metadata,
+    _id("account_id"),
+    Column("provider", Text, nullable=False, server_default=text("'digitalocean'")),
+    Column("team_uuid", Text, comment="The team that /v2/account reports; NULL: known from imported invoices only"),
+    Column("name", Text, nullable=False, comment="The team's name, or the name given to an import"),
+    UniqueConstraint("provider", "team_uuid"),
+    comment="One DigitalOcean team each. Every other row belongs to one",
+)
+
+# Imports name their account; two of that name would make every later import ambiguous.
+Index(
+    "cloud_accounts_imported_name_key",
+    cloud_accounts.c.name,
+    unique=True,
+    postgresql_where=cloud_accounts.c.team_uuid.is_(None),
+)
+
+cloud_sync_runs = Table(
+    "cloud_sync_runs",
+    metadata,
+    _id("sync_run_id"),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("dagster_run_id", Text),
+    Column("started_at", _time, nullable=False, comment="Before the first request, by the database's clock"),
+    Column("finished_at", _time, comment="NULL: still running, or killed"),
+    Column("complete", Boolean, comment="Every page was read without error and held as many items as the provider said"),
+    Column("seen", Integer),
+    Column("discovered", Integer),
+    Column("updated", Integer, comment="Changed in a field that means something"),
+    Column("restored", Integer),
+    Column("struck", Integer, comment="Missing from this listing, not yet given up"),
+    Column("deleted", Integer, comment="Missing for the third time in a row, tombstoned"),
+    Column("requests", Integer),
+    Column("error", Text),
+    Index(None, "account_id", "kind", "started_at"),
+    comment="The proof of a listing: one row for each attempt to read one kind of one account",
+)
+
+listings = Table(
+    "listings",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey(_account), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("started_at", _time, nullable=False),
+    comment="The newest complete listing of each kind: what it did not report missing was seen at that time",
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    _id("resource_id"),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("provider_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("region", Text),
+    Column("status", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("attrs", JSONB, nullable=False, server_default=text("'{}'"), comment="Allow-listed fields of the provider's object"),
+    Column("monthly_price", Numeric, comment="USD a month at list price, where the provider says one"),
+    Column("own_project_id", Text, comment="The project id that the object itself carries"),
+    Column("parent_kind", Text),
+    Column("parent_provider_id", Text, comment="What a snapshot or backup was taken of"),
+    Column("cloud_project_id", BigInteger, ForeignKey(_resource)),
+    Column("tenant_id", Text, comment="On a project: set by the operator, never by a sync. Elsewhere: the project's"),
+    Column("attribution_source", Text, comment="membership, own_project_id, inherited or fallback"),
+    Column("provider_created_at", _time),
+    Column("first_seen_at", _time, nullable=False),
+    Column("last_seen_at", _time, nullable=False, comment="When this row was last written as seen; the views know better"),
+    Column("stale_strike_count", Integer, nullable=False, server_default=text("0")),
+    Column("last_struck_at", _time),
+    Column("deleted_at", _time, comment="Tombstone: given up after the third complete listing without it"),
+    Column(
+        "billing_only",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Known from invoices alone: gone before the first listing",
+    ),
+    Column("fingerprint", LargeBinary, comment="Digest of everything the provider said that means something"),
+    UniqueConstraint("account_id", "kind", "provider_id"),
+    CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
+    CheckConstraint(
+        "attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"
+    ),
+    CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),
+    comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
+)
+
+resource_names = Table(
+    "resource_names",
+    metadata,
+    Column("resource_id", BigInteger, ForeignKey(_resource), primary_key=True),
+    Column("name_key", Text, primary_key=True, comment="Case-folded, white space collapsed"),
+    Column("name", Text, nullable=False),
+    Column("seen_from", _time, nullable=False),
+    Index(None, "name_key"),
+    comment="Every name a resource ever had",
+)
+
+project_memberships = Table(
+    "project_memberships",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey(_account), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("provider_id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False, comment="The provider's id of the project"),
+    comment="What the newest complete walk of all projects found in them",
+)
+
+cloud_resource_events = Table(
+    "cloud_resource_events",
+    metadata,
+    _id("event_id"),
+    Column("resource_id", BigInteger, ForeignKey(_resource), nullable=False, index=True),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("sync_run_id", BigInteger),
+    Column("event", Text, nullable=False),
+    Column("changes", JSONB, nullable=False, server_default=text("'{}'"), comment="field -> {before, after}"),
+    Column("occurred_at", _time, nullable=False, comment="When the listing that showed it was begun"),
+    CheckConstraint(
+        "event in ('discovered', 'updated', 'tagged', 'drift_detected', 'deleted', 'restored')", name="event"
+    ),
+    Index(None, "account_id", "occurred_at"),
+    comment="What happened to resources. Append-only",
+)
+
+cloud_balance_snapshots = Table(
+    "cloud_balance_snapshots",
+    metadata,
+    _id("balance_snapshot_id"),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("month_to_date_balance", Numeric, comment="USD: account_balance and month_to_date_usage together"),
+    Column("account_balance", Numeric, comment="USD, without this month's usage"),
+    Column("month_to_date_usage", Numeric, comment="USD"),
+    Column("generated_at", _time, comment="When the provider worked the figures out"),
+    Column("taken_at", _time, nullable=False),
+    Index(None, "account_id", "taken_at"),
+    comment="The account's balance over time",
+)
+
+cloud_invoices = Table(
+    "cloud_invoices",
+    metadata,
+    Column("invoice_uuid", Text, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("invoice_id", Text, comment="The number on its face"),
+    Column("period", Date, nullable=False, comment="First day of the month it bills; a month can have several invoices"),
+    Column("amount", Numeric, comment="USD as the provider states it; NULL for an imported file, which does not say"),
+    Column("issued_at", _time),
+    Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("tried_at", _time, comment="When it was last read, with or without success"),
+    Column("ingested_at", _time),
+    Column("line_count", Integer),
+    Column("line_total", Numeric, comment="USD: the lines added up"),
+    Column("residual", Numeric, comment="USD: amount less line_total. Anything but 0 is money that no line explains"),
+    Column("discrepancy", Text, comment="Where the JSON items and the CSV document disagree"),
+    Column("error", Text),
+    Column("items_document", LargeBinary, comment="The JSON items as received, one array"),
+    Column("items_sha256", Text),
+    Column("csv_document", LargeBinary, comment="The CSV as received"),
+    Column("csv_sha256", Text),
+    Column("lines_sha256", Text, comment="Of the lines as parsed: the same again are not written again"),
+    UniqueConstraint("account_id", "csv_sha256"),
+    CheckConstraint("status in ('pending', 'ingested', 'failed')", name="status"),
+    CheckConstraint("status <> 'failed' or error is not null", name="failure_says_why"),
+    Index(None, "account_id", "period"),
+    comment="Every invoice, its documents, and how its lines add up",
+)
+
+cloud_cost_lines = Table(
+    "cloud_cost_lines",
+    metadata,
+    _id("line_id"),
+    Column(
+        "invoice_uuid", Text, ForeignKey("arcadia.cloud_invoices.invoice_uuid", ondelete="CASCADE"), nullable=False
+    ),
+    Column("ordinal", Integer, nullable=False, comment="Place on the invoice, from 1. Content is no key: lines can be alike"),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("product", Text, nullable=False),
+    Column("group_description", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("hours", Numeric, comment="As printed. On backup lines it is the number of backups"),
+    Column("started_at", _time),
+    Column("ended_at", _time),
+    Column("amount_usd", Numeric, nullable=False),
+    Column("project_name", Text, nullable=False, comment="As invoiced; projects are renamed and resources moved"),
+    Column("category", Text, nullable=False),
+    Column("kind", Text, comment="Of what the line pays for; account, tax or credit where that is no resource"),
+    Column("look_up", Text, comment="How parsed_name leads to the resource: name, parent, group or ip"),
+    Column("parsed_name", Text),
+    Column("name_key", Text, comment="parsed_name, case-folded, white space collapsed"),
+    Column("parsed_region", Text),
+    Column("parsed_size", Text),
+    Column("component", Text, comment="Part of a grouped product, such as a node pool"),
+    Column("provider_resource_id", Text),
+    Column("provider_resource_uuid", Text),
+    Column("resource_id", BigInteger, ForeignKey(_resource)),
+    Column("match_status", Text, nullable=False),
+    Column("match_method", Text, comment="id, name, parent, group or ip"),
+    Column("match_detail", JSONB, comment="reason; candidates of an ambiguous line"),
+    UniqueConstraint("invoice_uuid", "ordinal"),
+    CheckConstraint(
+        "match_status in ('matched', 'account_level', 'tax', 'credit', 'ambiguous', 'unmatched')", name="match_status"
+    ),
+    CheckConstraint(
+        "case when match_status = 'matched' then resource_id is not null and match_method is not null"
+        " else resource_id is null and match_method is null and coalesce(match_detail ->> 'reason', '') <> '' end",
+        name="explained",
+    ),
+    CheckConstraint("match_status <> 'ambiguous' or match_detail ? 'candidates'", name="ambiguous_names_candidates"),
+    comment="Every line of every invoice, and the resource it pays for",
+)
+Index("cloud_cost_lines_resource_id_idx", cloud_cost_lines.c.resource_id)
+Index(
+    "cloud_cost_lines_open_idx",
+    cloud_cost_lines.c.account_id,
+    postgresql_where=cloud_cost_lines.c.match_status.in_(["unmatched", "ambiguous"]),
+)
+
+schema_views = Table(
+    "schema_views",
+    metadata,
+    Column("digest", Text, primary_key=True, comment="Of the view definitions that are in place"),
+    comment="Which edition of the views this schema has",
+)
