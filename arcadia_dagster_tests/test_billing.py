@@ -96,7 +96,9 @@ def as_csv(*items, uncommon=""):
     writer.writerow(["product", "group_description", "description", "hours", "start", "end", "USD", "project_name", "category"])
     for one in items:
         when = [f"{one[name][:10]} 00:00:00 +0000" for name in ("start_time", "end_time")]
-        writer.writerow([one["product"], one["group_description"], one["description"], one["duration"], *when, f"${one['amount']}", "", "iaas"])
+        writer.writerow(
+            [one["product"], one["group_description"], one["description"], one["duration"], *when, f"${one['amount']}", "", "iaas"]
+        )
     return out.getvalue().encode()
 
 
@@ -119,8 +121,13 @@ def test_one_number_in_two_kinds_is_two_things(books):
 
 def test_an_id_nobody_has_seen_makes_one_billing_only_resource(books):
     books.invoice(item("ghost (s-1vcpu-1gb)", rid=9, start="2020-01-03", end="2020-01-20"))
-    books.invoice(item("Ghost (s-1vcpu-1gb)", rid=9, start="2020-02-01", end="2020-02-11"), item("ghost (Weekly Backup Services)", "Droplet Backups", rid=9))
-    assert {(line.resource_provider_id, line.resource_state, line.match_status) for line in books.lines()} == {("9", "billing_only", "matched")}
+    books.invoice(
+        item("Ghost (s-1vcpu-1gb)", rid=9, start="2020-02-01", end="2020-02-11"),
+        item("ghost (Weekly Backup Services)", "Droplet Backups", rid=9),
+    )
+    assert {(line.resource_provider_id, line.resource_state, line.match_status) for line in books.lines()} == {
+        ("9", "billing_only", "matched")
+    }
     (ghost,) = books.rows("select * from arcadia.cloud_resources where account_id = :a")
     assert (ghost.kind, ghost.name) == ("droplet", "ghost")
     assert ghost.provider_created_at == datetime(2020, 1, 3, tzinfo=UTC)
@@ -195,7 +202,9 @@ def test_size_breaks_a_tie_but_is_never_required(books):
 
 
 def test_a_volume_of_that_name_in_another_region_is_not_it(books):
-    books.inventory("volume", droplet("v1", "data", region="nyc1"), droplet("v2", "data", region="fra1"), droplet("v3", "logs", region="nyc1"))
+    books.inventory(
+        "volume", droplet("v1", "data", region="nyc1"), droplet("v2", "data", region="fra1"), droplet("v3", "logs", region="nyc1")
+    )
     books.invoice(item("data (fra1) 100GB", "Volumes"), item("logs (sgp1) 5GB", "Volumes"))
     first, second = books.lines()
     assert first.resource_provider_id == "v2"
@@ -327,7 +336,13 @@ def test_invoices_come_from_the_list_and_the_history_several_in_a_month():
 
 
 @pytest.mark.parametrize(
-    "entry", [{}, {"invoice_uuid": "a"}, {"invoice_uuid": "a", "invoice_period": "April", "amount": "1"}, {"invoice_uuid": "a", "invoice_period": "2026-04", "amount": "NaN"}]
+    "entry",
+    [
+        {},
+        {"invoice_uuid": "a"},
+        {"invoice_uuid": "a", "invoice_period": "April", "amount": "1"},
+        {"invoice_uuid": "a", "invoice_period": "2026-04", "amount": "NaN"},
+    ],
 )
 def test_an_invoice_list_that_cannot_be_read_is_an_error(entry):
     with pytest.raises(ValueError, match="invoice"):

@@ -327,7 +327,7 @@ IDS = [str(i) for i in range(16)]
 ITEM = st.builds(
     Resource,
     provider_id=st.sampled_from(IDS),
-    name=st.sampled_from(["web", "db", "Ünïcode ] \"name\", \\N"]),
+    name=st.sampled_from(["web", "db", 'Ünïcode ] "name", \\N']),
     status=st.sampled_from([None, "active", "off"]),
     tags=st.sampled_from([(), ("a",), ("a", "b")]),
     attrs=st.sampled_from([{}, {"size_slug": "s"}, {"size_slug": "m"}, {"memory": Decimal("0.5")}]),
@@ -359,7 +359,9 @@ class Ledger(RuleBasedStateMachine):
     )
     def listing(self, items, keep, minutes, error, allow, late):
         if keep:  # most listings repeat what is there
-            items = list({**{k: row.item for k, row in self.model.items() if not row.deleted_at}, **{i.provider_id: i for i in items}}.values())
+            items = list(
+                {**{k: row.item for k, row in self.model.items() if not row.deleted_at}, **{i.provider_id: i for i in items}}.values()
+            )
         self.now += timedelta(minutes=minutes)
         started = self.newest - timedelta(seconds=1) if late and self.newest else self.now
         run = begin(self.engine, account_id=self.account, kind="droplet", started_at=started)
@@ -429,7 +431,15 @@ class Ledger(RuleBasedStateMachine):
     @invariant()
     def the_ledger_is_the_model(self):
         found = {
-            row.provider_id: (row.name, row.status, tuple(row.tags), row.first_seen_at, row.last_seen_at, row.stale_strike_count, row.deleted_at)
+            row.provider_id: (
+                row.name,
+                row.status,
+                tuple(row.tags),
+                row.first_seen_at,
+                row.last_seen_at,
+                row.stale_strike_count,
+                row.deleted_at,
+            )
             for row in rows(self.engine, "select * from arcadia.cloud_resources where account_id = :a", a=self.account)
         }
         assert found == {
@@ -451,7 +461,5 @@ def test_any_run_of_listings_leaves_what_the_rules_say_row_by_row(engine):
     machine = type("Machine", (Ledger,), {"engine": engine})
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)),
     )

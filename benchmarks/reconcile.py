@@ -66,7 +66,9 @@ def upsert(engine: Engine, droplets: list[dict[str, Any]]) -> None:
     changed = {column.name: statement.excluded[column.name] for column in mirror.columns if not column.primary_key}
     with engine.begin() as conn:
         for first in range(0, len(rows), 1000):
-            conn.execute(insert(mirror).values(rows[first : first + 1000]).on_conflict_do_update(index_elements=["provider_id"], set_=changed))
+            conn.execute(
+                insert(mirror).values(rows[first : first + 1000]).on_conflict_do_update(index_elements=["provider_id"], set_=changed)
+            )
 
 
 def ours(engine: Engine, account_id: int, droplets: list[dict[str, Any]]) -> None:
@@ -97,8 +99,12 @@ def main() -> None:
             items.droplet(500_000_000 + number, f"web-{number:06}", created_at="2026-01-01T00:00:00Z", tags=("web", "bench"))
             for number in range(count)
         ]
-        table = Table("case", "reconcile", "upsert", "times as fast", title=f"{count:,} droplets, median of {ROUNDS} in turn (first load: 1)")
-        table.add_row(*case("first load", [seconds(lambda: ours(engine, account_id, droplets))], [seconds(lambda: upsert(engine, droplets))]))
+        table = Table(
+            "case", "reconcile", "upsert", "times as fast", title=f"{count:,} droplets, median of {ROUNDS} in turn (first load: 1)"
+        )
+        table.add_row(
+            *case("first load", [seconds(lambda: ours(engine, account_id, droplets))], [seconds(lambda: upsert(engine, droplets))])
+        )
         a, b = [], []
         for _ in range(ROUNDS):
             a.append(seconds(lambda: ours(engine, account_id, droplets)))

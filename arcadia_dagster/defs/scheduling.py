@@ -26,9 +26,7 @@ def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal
     return None
 
 
-def schedule(
-    job: Any, cron: str, *, purpose: Literal["inventory", "billing"]
-) -> dg.ScheduleDefinition:
+def schedule(job: Any, cron: str, *, purpose: Literal["inventory", "billing"]) -> dg.ScheduleDefinition:
     """A schedule of a job in UTC that runs unless there is a reason to skip. What define_asset_job gives has no public type."""
     job_name: str = job.name
 

@@ -70,9 +70,7 @@ def list_backups(client: Client) -> Listing:
     requests, items = droplets.requests, {}
     owner = {str(backup): droplet["id"] for droplet in droplets.items for backup in droplet.get("backup_ids") or ()}
     # A token without image:read sees no backup_ids at all; then the feature is the only sign.
-    unknown = [
-        droplet["id"] for droplet in droplets.items if "backup_ids" not in droplet and "backups" in (droplet.get("features") or ())
-    ]
+    unknown = [droplet["id"] for droplet in droplets.items if "backup_ids" not in droplet and "backups" in (droplet.get("features") or ())]
     images = client.list("/v2/images", "images", kind=kind.name, scope=kind.scope, params={"private": "true"})
     requests += images.requests
     if images.error is not None and not isinstance(images.error, Forbidden | NotFound):
@@ -127,9 +125,7 @@ def create_project(client: Client, name: str) -> dict[str, Any]:
 
 def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]], int]:
     """The invoice list, the billing history, and the requests they cost. Raises ProviderError: a part of them is no list of invoices."""
-    invoices = client.list(
-        "/v2/customers/my/invoices", "invoices", kind="invoice", id_field="invoice_uuid", scope="billing:read"
-    )
+    invoices = client.list("/v2/customers/my/invoices", "invoices", kind="invoice", id_field="invoice_uuid", scope="billing:read")
     # The history pages like the others, though its reply need not say how many entries there are.
     history = client.list(
         "/v2/customers/my/billing_history", "billing_history", kind="billing_history", id_field=None, scope="billing:read",

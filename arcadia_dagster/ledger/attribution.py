@@ -38,9 +38,7 @@ def record_walk(
     with engine.begin() as conn:
         lock(conn, "reconcile", run.account_id, run.kind)
         newer = conn.execute(
-            text(
-                "select 1 from arcadia.listings where account_id = :account_id and kind = :kind and started_at > :started_at"
-            ),
+            text("select 1 from arcadia.listings where account_id = :account_id and kind = :kind and started_at > :started_at"),
             {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
         ).scalar()
         if newer:
@@ -71,19 +69,19 @@ def record_walk(
             ),
             found,
         )
-        known_kinds: list[str] = list(conn.execute(
-            text("select distinct kind from arcadia.resources where account_id = :account_id and deleted_at is null"),
-            {"account_id": run.account_id},
-        ).scalars())
+        known_kinds: list[str] = list(
+            conn.execute(
+                text("select distinct kind from arcadia.resources where account_id = :account_id and deleted_at is null"),
+                {"account_id": run.account_id},
+            ).scalars()
+        )
         kinds = sorted(kind for kind in {*known_kinds, *(kind for kind, _ in memberships)} if not _has_listing(kind))
         finish(conn, run, Changes(seen=len(memberships)), requests=requests, error=error, complete=complete)
 
     changes: dict[str, Changes] = {}
     failure: Exception | None = None
     for kind in kinds:
-        placeholders = begin(
-            engine, account_id=run.account_id, kind=kind, dagster_run_id=dagster_run_id, started_at=run.started_at
-        )
+        placeholders = begin(engine, account_id=run.account_id, kind=kind, dagster_run_id=dagster_run_id, started_at=run.started_at)
         try:
             changes[kind] = reconcile(
                 engine,

@@ -221,9 +221,7 @@ def ingest(
         return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
 
 
-def fail(
-    engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: Mapping[str, Any] | None = None
-) -> None:
+def fail(engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: Mapping[str, Any] | None = None) -> None:
     """Mark an invoice as failed with the sentence that says why, keeping the documents that came and the lines stored before."""
     documents = documents or {}
     kept = "".join(f", {name} = :{name}" for name in documents)
@@ -260,9 +258,7 @@ def import_csv(engine: Engine, account_id: int, csv: bytes) -> Ingested:
             return _summary(conn, known, written=False)
         invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{digest}"))
         conn.execute(
-            text(
-                "insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, :period)"
-            ),
+            text("insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, :period)"),
             {"invoice_uuid": invoice_uuid, "account_id": account_id, "period": period},
         )
         documents = {"csv_document": csv, "csv_sha256": digest}
@@ -370,9 +366,7 @@ def _store(
     rows = [_row(line, invoice_uuid, account_id) for line in lines]
     digest = hashlib.sha256(_encoder.encode([row[1:] for row in rows])).hexdigest()
     header = conn.execute(
-        text(
-            "select status, lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"
-        ),
+        text("select status, lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"),
         {"invoice_uuid": invoice_uuid, "account_id": account_id},
     ).one_or_none()
     if header is None:

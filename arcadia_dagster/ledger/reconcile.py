@@ -68,9 +68,7 @@ def lock(conn: Connection, *parts: object) -> None:
     conn.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
 
 
-def begin(
-    engine: Engine, *, account_id: int, kind: str, dagster_run_id: str | None = None, started_at: datetime | None = None
-) -> SyncRun:
+def begin(engine: Engine, *, account_id: int, kind: str, dagster_run_id: str | None = None, started_at: datetime | None = None) -> SyncRun:
     """Record that a listing begins. Call it before the first request; `started_at` is given only where one reading serves many kinds."""
     with engine.begin() as conn:
         row = conn.execute(
@@ -153,16 +151,11 @@ def reconcile(
             due = [
                 row
                 for row in active
-                if row.provider_id not in seen
-                and (row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at)
+                if row.provider_id not in seen and (row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at)
             ]
             struck = [row.resource_id for row in due if row.stale_strike_count + 1 < STRIKES]
             last_strike = [row.resource_id for row in due if row.stale_strike_count + 1 >= STRIKES]
-            if (
-                len(last_strike) > MASS_DELETION_COUNT
-                and len(last_strike) > MASS_DELETION_SHARE * len(active)
-                and not allow_mass_deletion
-            ):
+            if len(last_strike) > MASS_DELETION_COUNT and len(last_strike) > MASS_DELETION_SHARE * len(active) and not allow_mass_deletion:
                 withheld = (
                     f"{len(last_strike)} of {len(active)} active {run.kind} resources are missing from three listings in a row; that"
                     " many are not tombstoned unless you say that it is right: run again with allow_mass_deletion"
@@ -210,9 +203,7 @@ _STATE = ", ".join(_STAGED[2:13])  # what a row of `resources` takes over from a
 _SET = ", ".join(f"{column} = s.{column}" for column in _STAGED[2:13])
 
 
-def _write_seen(
-    conn: Connection, run: SyncRun, kind: Kind, seen: Mapping[str, Resource], known: Mapping[str, Any]
-) -> dict[str, int]:
+def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Mapping[str, Resource], known: Mapping[str, Any]) -> dict[str, int]:
     """Insert what is new, update what changed, restore what came back, reset strikes; the counts of the first three.
 
     Only these rows travel to the database: an unchanged resource costs the comparison of its fingerprint.
@@ -253,9 +244,7 @@ def _write_seen(
     return counts
 
 
-def _staged(
-    item: Resource, fingerprint: bytes, resource_id: int | None, event: str | None, changes: Mapping[str, Any]
-) -> tuple[Any, ...]:
+def _staged(item: Resource, fingerprint: bytes, resource_id: int | None, event: str | None, changes: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         resource_id,
         item.provider_id,
@@ -377,9 +366,7 @@ def _difference(before: Mapping[str, Any], after: Resource) -> dict[str, dict[st
     pairs["tags"] = (sorted(before["tags"]), sorted(after.tags))
     for name in sorted({*before["attrs"], *after.attrs}):
         pairs[name] = (before["attrs"].get(name), after.attrs.get(name))
-    return {
-        name: {"before": old, "after": new} for name, (old, new) in pairs.items() if _encoder.encode(old) != _encoder.encode(new)
-    }
+    return {name: {"before": old, "after": new} for name, (old, new) in pairs.items() if _encoder.encode(old) != _encoder.encode(new)}
 
 
 def _event(kind: Kind, changes: Mapping[str, Any]) -> str | None:

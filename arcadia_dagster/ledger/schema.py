@@ -1,16 +1,16 @@
 """Opens the ledger's database and brings schema `arcadia` up to this code: tables by Alembic, then the views of `views/`.
 
 What the tables are is said in `tables.py`, how they came to be in `migrations/`. Nothing here reads or writes the ledger's contents.
-A new migration: `python -m arcadia_dagster.ledger.schema "what changes"` writes it from the difference between the database that the
-environment names and `tables.py`; read it before it is committed. Views need none: they are made again when their files change. Only
-a view that is given up must be dropped by a migration.
+After a change to `tables.py`, `python -m arcadia_dagster.ledger.schema "what changes"` writes the migration, on a database of its own;
+read it, then `ruff format` it. (While no release has gone out: delete `versions/0001_first.py`, then the same with "first".) Views need
+none, they are made again when their files change; but one that is given up is dropped by a migration.
 """
 
 import hashlib
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
@@ -45,7 +45,7 @@ def connect(url: URL) -> Engine:
     engine = create_engine(url.set(query={**defaults, **url.query}), pool_pre_ping=True)
 
     @event.listens_for(engine, "connect")
-    def use_utc(connection, _record) -> None:  # type: ignore[no-untyped-def]  # a statement, as poolers refuse start-up options
+    def use_utc(connection: Any, _record: object) -> None:  # a statement, as poolers refuse start-up options
         connection.autocommit = True
         connection.execute("set time zone 'UTC'")
         connection.autocommit = False
@@ -64,11 +64,11 @@ def migrate(engine: Engine) -> None:
     Safe when many processes start together; when nothing is to be done it waits for nobody. A database of a newer release is left
     untouched. Raises DatabaseDown or SchemaError.
     """
-    where = _place(engine.url)
+    where = place(engine.url)
     try:
         connection = engine.connect()
     except DBAPIError as error:
-        raise DatabaseDown(f"cannot connect to the ledger's database at {where}: {_reason(error)}") from error
+        raise DatabaseDown(f"cannot connect to the ledger's database at {where}: {reason(error)}") from error
     with connection:
         version = connection.dialect.server_version_info or _OLDEST_SERVER
         if version < _OLDEST_SERVER:
@@ -84,7 +84,7 @@ def migrate(engine: Engine) -> None:
                 _upgrade(connection)
             connection.commit()
         except DBAPIError as error:
-            raise SchemaError(f"the ledger at {where} cannot be brought to this release's schema: {_reason(error)}") from error
+            raise SchemaError(f"the ledger at {where} cannot be brought to this release's schema: {reason(error)}") from error
 
 
 def alembic_config(connection: Connection) -> "Config":
@@ -111,9 +111,7 @@ def _is_current(connection: Connection, where: str) -> bool:
         digest = "null::text"
     else:
         digest = f"(select min(digest) from {SCHEMA}.schema_views)"
-    revision, views = connection.execute(
-        text(f"select (select min(version_num) from {SCHEMA}.alembic_version), {digest}")  # noqa: S608  # no value of anyone's
-    ).one()
+    revision, views = connection.execute(text(f"select (select min(version_num) from {SCHEMA}.alembic_version), {digest}")).one()
     known = _revisions()
     if revision is not None and revision not in known:
         raise SchemaError(f"the ledger at {where} was made by a newer arcadia-dagster (revision {revision}); upgrade arcadia-dagster")
@@ -133,8 +131,8 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(alembic_config(connection), "head")
     for sql in (*files.values(), *grants):
         connection.exec_driver_sql(sql.replace("%", "%%"))
-    connection.execute(text(f"delete from {SCHEMA}.schema_views"))  # noqa: S608
-    connection.execute(text(f"insert into {SCHEMA}.schema_views (digest) values (:digest)"), {"digest": _views_digest(files)})  # noqa: S608
+    connection.execute(text(f"delete from {SCHEMA}.schema_views"))
+    connection.execute(text(f"insert into {SCHEMA}.schema_views (digest) values (:digest)"), {"digest": _views_digest(files)})
 
 
 def _grants(connection: Connection, views: list[str]) -> list[str]:
@@ -157,13 +155,13 @@ def _views_digest(files: dict[str, str]) -> str:
     return hashlib.sha256("\0".join(part for file in files.items() for part in file).encode()).hexdigest()
 
 
-def _place(url: URL) -> str:
+def place(url: URL) -> str:
     """Host, port and database of an address, without user and password."""
     host = url.host or url.query.get("host") or "localhost"
     return f"{host if isinstance(host, str) else ','.join(host)}{f':{url.port}' if url.port else ''}/{url.database or ''}"
 
 
-def _reason(error: DBAPIError) -> str:
+def reason(error: DBAPIError) -> str:
     """What the server or the driver said, on one line."""
     diagnosis = getattr(error.orig, "diag", None)
     message = diagnosis and diagnosis.message_primary
@@ -174,15 +172,26 @@ def _reason(error: DBAPIError) -> str:
 
 
 def _write_migration(what: str) -> None:
-    """Add a revision that holds what differs between the environment's ledger and `tables.py`."""
+    """Add the revision that makes `tables.py` of the revisions so far."""
+    import tempfile
+
     from alembic import command
+    from sqlalchemy.engine import make_url
 
-    from arcadia_dagster import settings
+    from arcadia_dagster import embedded_postgres
 
-    engine = connect(settings.ledger_url())
-    with engine.connect() as connection:
-        number = f"{int(_revisions()[-1]) + 1:04}" if _revisions() else "0001"
-        command.revision(alembic_config(connection), what, autogenerate=True, rev_id=number)
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder) / "postgres"
+        engine = create_engine(make_url(embedded_postgres.start(data_dir)).set(drivername="postgresql+psycopg"))
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(f"create schema {SCHEMA}"))
+                if _revisions():
+                    command.upgrade(alembic_config(connection), "head")
+                command.revision(alembic_config(connection), what, autogenerate=True, rev_id=f"{len(_revisions()) + 1:04}")
+        finally:
+            engine.dispose()
+            embedded_postgres.stop(data_dir)
 
 
 if __name__ == "__main__":

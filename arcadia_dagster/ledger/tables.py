@@ -132,9 +132,7 @@ resources = Table(
     Column("fingerprint", LargeBinary, comment="Digest of everything the provider said that means something"),
     UniqueConstraint("account_id", "kind", "provider_id"),
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
-    CheckConstraint(
-        "attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"
-    ),
+    CheckConstraint("attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"),
     CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),
     comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
 )
@@ -170,9 +168,7 @@ cloud_resource_events = Table(
     Column("event", Text, nullable=False),
     Column("changes", JSONB, nullable=False, server_default=text("'{}'"), comment="field -> {before, after}"),
     Column("occurred_at", _time, nullable=False, comment="When the listing that showed it was begun"),
-    CheckConstraint(
-        "event in ('discovered', 'updated', 'tagged', 'drift_detected', 'deleted', 'restored')", name="event"
-    ),
+    CheckConstraint("event in ('discovered', 'updated', 'tagged', 'drift_detected', 'deleted', 'restored')", name="event"),
     Index(None, "account_id", "occurred_at"),
     comment="What happened to resources. Append-only",
 )
@@ -213,7 +209,7 @@ cloud_invoices = Table(
     Column("csv_document", LargeBinary, comment="The CSV as received"),
     Column("csv_sha256", Text),
     Column("lines_sha256", Text, comment="Of the lines as parsed: the same again are not written again"),
-    UniqueConstraint("account_id", "csv_sha256"),
+    Index(None, "account_id", "csv_sha256"),
     CheckConstraint("status in ('pending', 'ingested', 'failed')", name="status"),
     CheckConstraint("status <> 'failed' or error is not null", name="failure_says_why"),
     Index(None, "account_id", "period"),
@@ -224,9 +220,7 @@ cloud_cost_lines = Table(
     "cloud_cost_lines",
     metadata,
     _id("line_id"),
-    Column(
-        "invoice_uuid", Text, ForeignKey("arcadia.cloud_invoices.invoice_uuid", ondelete="CASCADE"), nullable=False
-    ),
+    Column("invoice_uuid", Text, ForeignKey("arcadia.cloud_invoices.invoice_uuid", ondelete="CASCADE"), nullable=False),
     Column("ordinal", Integer, nullable=False, comment="Place on the invoice, from 1. Content is no key: lines can be alike"),
     Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
     Column("product", Text, nullable=False),
@@ -252,9 +246,7 @@ cloud_cost_lines = Table(
     Column("match_method", Text, comment="id, name, parent, group or ip"),
     Column("match_detail", JSONB, comment="reason; candidates of an ambiguous line"),
     UniqueConstraint("invoice_uuid", "ordinal"),
-    CheckConstraint(
-        "match_status in ('matched', 'account_level', 'tax', 'credit', 'ambiguous', 'unmatched')", name="match_status"
-    ),
+    CheckConstraint("match_status in ('matched', 'account_level', 'tax', 'credit', 'ambiguous', 'unmatched')", name="match_status"),
     CheckConstraint(
         "case when match_status = 'matched' then resource_id is not null and match_method is not null"
         " else resource_id is null and match_method is null and coalesce(match_detail ->> 'reason', '') <> '' end",

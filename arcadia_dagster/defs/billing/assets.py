@@ -113,10 +113,11 @@ def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, led
     client = billing_api.client
     account_id = ledger.account(client)
     before = client.requests
+    keys = context.partition_keys  # each look at it asks Dagster's storage again
     done: dict[str, billing.Ingested] = {}
     failed: dict[str, str] = {}
     broken: ProviderError | None = None
-    for key in context.partition_keys:
+    for key in keys:
         invoice_uuid = invoice_uuid_of(key)
         try:
             _refuse_foreign(ledger, account_id, invoice_uuid)
@@ -127,8 +128,8 @@ def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, led
             broken = problem
         except InvoiceError as problem:
             failed[key] = str(problem)
-        if len(context.partition_keys) > 1 and (len(done) + len(failed)) % 25 == 0:
-            context.log.info(f"{len(done) + len(failed)} of {len(context.partition_keys)} invoices read")
+        if len(keys) > 1 and (len(done) + len(failed)) % 25 == 0:
+            context.log.info(f"{len(done) + len(failed)} of {len(keys)} invoices read")
     total = sum((one.line_total for one in done.values()), Decimal(0))
     outcomes: dict[str, int] = {}
     for one in done.values():
@@ -149,7 +150,7 @@ def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, led
             context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key))
         first = next(iter(failed.values()))
         raise dg.Failure(
-            f"{len(failed)} of {len(context.partition_keys)} invoices could not be ingested; the others were. The first: {first}",
+            f"{len(failed)} of {len(keys)} invoices could not be ingested; the others were. The first: {first}",
             metadata={**metadata, "failed": dg.MetadataValue.md("\n".join(f"- `{key}`: {why}" for key, why in failed.items()))},
             allow_retries=broken is not None and failure(broken).allow_retries,
         )
@@ -178,13 +179,7 @@ def _ingest(client: Client, ledger: Ledger, account_id: int, invoice_uuid: str) 
         raise listing.error
     csv, warning = None, None
     try:
-        csv = client.get_bytes(
-            f"/v2/customers/my/invoices/{invoice_uuid}/csv", kind="invoice_csv", scope="billing:read", accept="text/csv"
-        )
+        csv = client.get_bytes(f"/v2/customers/my/invoices/{invoice_uuid}/csv", kind="invoice_csv", scope="billing:read", accept="text/csv")
     except ProviderError as problem:
         warning = f"the CSV document could not be had: {problem}"
-    return billing.ingest(
-        ledger.engine, account_id, invoice_uuid, items=listing.items, csv=csv, warning=warning
-    )
-
-
+    return billing.ingest(ledger.engine, account_id, invoice_uuid, items=listing.items, csv=csv, warning=warning)

@@ -9,16 +9,13 @@ from arcadia_dagster.defs.billing.partitions import invoice_partitions, partitio
 from arcadia_dagster.defs.resources import Ledger
 from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
 
-record_balance = dg.define_asset_job(
-    "record_balance", selection=["balance_snapshots"], description="One reading of the account's balance."
-)
+record_balance = dg.define_asset_job("record_balance", selection=["balance_snapshots"], description="One reading of the account's balance.")
 discover_invoices = dg.define_asset_job(
     "discover_invoices", selection=["invoices"], description="Which invoices exist; new ones are ingested by the sensor."
 )
 ingest_invoices = dg.define_asset_job(
     "ingest_invoices",
     selection=["cost_lines", "matched_cost_lines"],
-    partitions_def=invoice_partitions,
     description="Documents, lines and matches of the invoices that its partitions name; any number of them in one run.",
 )
 

@@ -46,6 +46,4 @@ def no_match_contradicts_its_line(ledger: Ledger) -> dg.AssetCheckResult:
                 and r.provider_id is distinct from l.provider_resource_uuid)"""
     with ledger.engine.connect() as conn:
         wrong = conn.execute(text(f"select count(*) from ({query}) q")).scalar_one()  # noqa: S608
-    return dg.AssetCheckResult(
-        passed=wrong == 0, metadata={"contradictions": wrong, "which": preview(ledger.engine, query + " limit 20")}
-    )
+    return dg.AssetCheckResult(passed=wrong == 0, metadata={"contradictions": wrong, "which": preview(ledger.engine, query + " limit 20")})

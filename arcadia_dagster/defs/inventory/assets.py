@@ -78,7 +78,7 @@ def _sync(
     ledger: Ledger,
 ) -> Events:
     account_id = ledger.account(client)
-    run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run_id)
+    run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run.run_id)
     listing = fetch(client, kind)
     reading = read_kind(kind, listing)
     withheld: str | None = None
@@ -182,21 +182,23 @@ inventory_assets = [listing_asset(kind) for kind in KINDS.values() if kind.asset
     # After the other listings of a run, so that what they discovered is attributed in the same run; yet a refused kind must not stop it.
     op_tags={"dagster/priority": "-1"},
 )
-def project_resources(
-    context: dg.AssetExecutionContext, config: SyncConfig, inventory_api: DigitalOcean, ledger: Ledger
-) -> Events:
+def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inventory_api: DigitalOcean, ledger: Ledger) -> Events:
     """Walk the projects, record memberships and placeholders, attribute everything."""
     client = inventory_api.client
     account_id = ledger.account(client)
-    run = begin(ledger.engine, account_id=account_id, kind=WALK, dagster_run_id=context.run_id)
+    run = begin(ledger.engine, account_id=account_id, kind=WALK, dagster_run_id=context.run.run_id)
     with ledger.engine.connect() as conn:
-        projects = conn.execute(
-            text(
-                "select provider_id from arcadia.cloud_projects where account_id = :account_id and deleted_at is null"
-                " order by provider_id"
-            ),
-            {"account_id": account_id},
-        ).scalars().all()
+        projects = (
+            conn.execute(
+                text(
+                    "select provider_id from arcadia.cloud_projects where account_id = :account_id and deleted_at is null"
+                    " order by provider_id"
+                ),
+                {"account_id": account_id},
+            )
+            .scalars()
+            .all()
+        )
     walk = walk_projects(client, projects)
     withheld: str | None = None
     try:
@@ -206,16 +208,14 @@ def project_resources(
             walk.memberships,
             requests=walk.requests,
             error=walk.error,
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
             strike_interval=settings.strike_interval(),
             allow_mass_deletion=config.allow_mass_deletion,
         )
     except MassDeletionWithheldError as problem:
         by_kind, withheld = {}, str(problem)
     names = [name for name in vars(Changes()) if name != "seen"]
-    changes = Changes(
-        seen=len(walk.memberships), **{name: sum(getattr(one, name) for one in by_kind.values()) for name in names}
-    )
+    changes = Changes(seen=len(walk.memberships), **{name: sum(getattr(one, name) for one in by_kind.values()) for name in names})
     _follow_up(ledger, account_id, changes, run.sync_run_id)
     metadata = _changes_metadata(changes, walk.requests)
     yield dg.AssetCheckResult(

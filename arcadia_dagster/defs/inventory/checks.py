@@ -34,9 +34,7 @@ def tombstones_are_proven(ledger: Ledger) -> dg.AssetCheckResult:
            and (e.event_id is null or (e.sync_run_id is not null and s.complete is distinct from true))"""
     with ledger.engine.connect() as conn:
         unproven = len(conn.execute(text(query)).all())
-    return dg.AssetCheckResult(
-        passed=unproven == 0, metadata={"unproven": unproven, "which": preview(ledger.engine, query + " limit 20")}
-    )
+    return dg.AssetCheckResult(passed=unproven == 0, metadata={"unproven": unproven, "which": preview(ledger.engine, query + " limit 20")})
 
 
 @dg.asset_check(

@@ -12,9 +12,7 @@ sync_inventory = dg.define_asset_job(
     selection=[kind.asset for kind in KINDS.values() if kind.asset and kind.asset not in _OWN_SCHEDULE] + ["project_resources"],
     description="Everything that the account has, but for snapshots and backups, and which project it is in.",
 )
-sync_snapshots = dg.define_asset_job(
-    "sync_snapshots", selection=["snapshots"], description="Snapshots of droplets and volumes."
-)
+sync_snapshots = dg.define_asset_job("sync_snapshots", selection=["snapshots"], description="Snapshots of droplets and volumes.")
 sync_backups = dg.define_asset_job("sync_backups", selection=["droplet_backups"], description="Backups of droplets.")
 
 schedules = [

@@ -19,9 +19,7 @@ def delete_old_runs(context: dg.OpExecutionContext) -> None:
     deleted = 0
     for job_name in _UNPARTITIONED:
         newest = {run.run_id for run in context.instance.get_runs(dg.RunsFilter(job_name=job_name), limit=1)}
-        old = context.instance.get_run_records(
-            dg.RunsFilter(job_name=job_name, created_before=before), limit=BATCH, ascending=True
-        )
+        old = context.instance.get_run_records(dg.RunsFilter(job_name=job_name, created_before=before), limit=BATCH, ascending=True)
         for record in old:
             run = record.dagster_run
             if run.is_finished and run.run_id not in newest and "dagster/partition" not in run.tags:

@@ -1,0 +1,508 @@
+"""The code location as Dagster runs it: assets against the simulated account, checks, schedules, the sensor and retention."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import dagster as dg
+import pytest
+from sqlalchemy import text
+
+from arcadia_dagster.definitions import defs
+from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, uningested_invoices, waiting_invoices
+from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.demo import items
+from arcadia_dagster.demo.account import SimulatedInvoice, messy_account
+from arcadia_dagster.demo.server import SimulatedServer
+from arcadia_dagster.demo.sky_ai import sky_ai_account
+
+DEFINITIONS = defs()
+INVENTORY_JOBS = ("sync_inventory", "sync_snapshots", "sync_backups")
+
+
+class Location:
+    """The code location on a ledger of its own and a simulated account, with a Dagster instance in memory."""
+
+    def __init__(self, engine, monkeypatch, account):
+        self.engine, self.account = engine, account
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.server = SimulatedServer([account]).start()
+        monkeypatch.setenv("ARCADIA_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+        monkeypatch.setenv("DO_API_TOKEN", account.token)
+        monkeypatch.setenv("DIGITALOCEAN_API_URL", self.server.url)
+        monkeypatch.setenv("ARCADIA_STRIKE_INTERVAL_SECONDS", "0")
+
+    def run(self, *jobs, config=None, tags=None):
+        """Run the jobs in turn; the last one's result."""
+        for name in jobs:
+            job = DEFINITIONS.resolve_job_def(name)
+            loggers = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+            result = job.execute_in_process(
+                instance=self.instance, raise_on_error=False, tags=tags, run_config={**loggers, **(config or {})}
+            )
+        return result
+
+    def ingest(self):
+        ranges = neighbours(waiting_invoices(self.engine, retry_failed=True), self.instance.get_dynamic_partitions("invoices"))
+        return [self.run("ingest_invoices", tags=range_tags(*ends)) for ends in ranges]
+
+    def everything(self):
+        self.run(*INVENTORY_JOBS, "record_balance", "discover_invoices")
+        return self.ingest()
+
+    def rows(self, query, **values):
+        with self.engine.connect() as conn:
+            return conn.execute(text(query), values).all()
+
+    def active(self):
+        return dict(self.rows("select kind, count(*) from arcadia.cloud_resources where state = 'active' group by 1"))
+
+
+@pytest.fixture
+def locate(engine, monkeypatch):
+    servers = []
+
+    def make(account):
+        location = Location(engine, monkeypatch, account)
+        servers.append(location.server)
+        return location
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def sky(locate):
+    return locate(sky_ai_account())
+
+
+@pytest.fixture
+def messy(locate):
+    return locate(messy_account())
+
+
+def failures(result):
+    return {
+        event.step_key: event.step_failure_data.user_failure_data.description
+        for event in result.all_events
+        if event.is_step_failure and event.step_failure_data.user_failure_data
+    }
+
+
+def metadata(result, asset):
+    return {name: value.value for event in result.asset_materializations_for_node(asset) for name, value in event.metadata.items()}
+
+
+# The contract
+
+
+def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
+    graph = DEFINITIONS.resolve_asset_graph()
+    groups = {key.to_user_string(): graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    assert {name for name, group in groups.items() if group == "inventory"} == {
+        "projects", "droplets", "volumes", "snapshots", "droplet_backups", "reserved_ips", "firewalls", "load_balancers", "domains",
+        "project_resources",
+    }  # fmt: skip
+    assert {name for name, group in groups.items() if group == "billing"} == {
+        "balance_snapshots", "invoices", "cost_lines", "matched_cost_lines",
+    }  # fmt: skip
+    crons = {schedule.job_name: (schedule.cron_schedule, schedule.execution_timezone) for schedule in DEFINITIONS.schedules}
+    assert crons == {
+        "sync_inventory": ("*/15 * * * *", "UTC"),
+        "sync_snapshots": ("33 * * * *", "UTC"),
+        "sync_backups": ("41 * * * *", "UTC"),
+        "record_balance": ("7 * * * *", "UTC"),
+        "discover_invoices": ("23 2 * * *", "UTC"),
+        "prune_runs": ("11 4 * * *", "UTC"),
+    }
+    assert [sensor.job_name for sensor in DEFINITIONS.sensors] == ["ingest_invoices"]
+
+
+def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_described():
+    graph = DEFINITIONS.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description
+        assert node.owners
+        assert node.kinds
+        if key.to_user_string() != "matched_cost_lines":
+            assert node.pools == {f"digitalocean_{node.group_name}"}
+
+
+def test_steps_run_in_the_process_of_their_run():
+    assert DEFINITIONS.executor.name == "in_process"
+
+
+# The whole path
+
+
+def test_the_first_real_accounts_twin_is_mirrored(sky):
+    for name in INVENTORY_JOBS:
+        assert sky.run(name).success
+    assert sky.active() == {
+        "droplet": 5, "dns_zone": 7, "snapshot": 12, "firewall": 1, "spaces_bucket": 6, "droplet_backup": 4,
+    }  # fmt: skip
+    assert sky.rows("select count(*) from arcadia.cloud_projects where name = 'skyai-internal'") == [(1,)]
+    assert sky.rows("select name from arcadia.cloud_resources where cloud_project_id is null") == []
+    parents = sky.rows("select distinct parent_provider_id from arcadia.cloud_resources where kind = 'droplet_backup'")
+    assert parents == sky.rows("select provider_id from arcadia.cloud_resources where name = 'git.sky-ai.com'")
+
+
+def test_the_history_is_ingested_in_one_run_and_april_is_explained_line_by_line(sky):
+    sky.run(*INVENTORY_JOBS, "discover_invoices")
+    (result,) = sky.ingest()
+    assert result.success
+    assert sky.rows("select status, count(*), count(*) filter (where residual = 0) from arcadia.cloud_invoices group by 1") == [
+        ("ingested", 137, 137)
+    ]
+    assert len(sky.instance.get_materialized_partitions(dg.AssetKey("cost_lines"))) == 137
+    april = sky.rows("select * from arcadia.matched_cost_lines where period = '2026-04-01' order by ordinal")
+    assert len(april) == 33
+    assert sum(line.amount_usd for line in april) == Decimal("86.92")
+    outcomes = {}
+    for line in april:
+        outcome = line.resource_state or line.match_status
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    assert outcomes == {"active": 20, "billing_only": 11, "account_level": 1, "tax": 1}
+    assert all(line.resource_id or line.reason for line in april)
+    assert sky.rows("select count(*) from arcadia.matched_cost_lines where match_status in ('unmatched', 'ambiguous')") == [(0,)]
+
+
+def test_everything_again_gives_no_new_event_and_no_changed_line(sky):
+    sky.everything()
+    snapshot = (
+        "select (select count(*) from arcadia.cloud_resource_events), (select count(*) from arcadia.resources),"
+        " (select string_agg(xmin::text || line_id, ',' order by line_id) from arcadia.cloud_cost_lines),"
+        " (select string_agg(xmin::text, ',' order by resource_id) from arcadia.resources)"
+    )
+    before = sky.rows(snapshot)
+    assert sky.everything() == []  # nothing waits to be ingested
+    sky.run("ingest_invoices", tags=range_tags(*[sky.instance.get_dynamic_partitions("invoices")[i] for i in (0, -1)]))
+    assert sky.rows(snapshot) == before
+
+
+def test_invoices_first_and_inventory_later_gives_the_same_matches(sky):
+    query = "select invoice_uuid, ordinal, resource_provider_id, match_status, match_method from arcadia.matched_cost_lines order by 1, 2"
+    sky.run("discover_invoices")
+    sky.ingest()
+    sky.run(*INVENTORY_JOBS)
+    late = sky.rows(query)
+    with sky.engine.begin() as conn:
+        conn.execute(text("truncate arcadia.cloud_accounts cascade"))
+    sky.run(*INVENTORY_JOBS, "discover_invoices")
+    sky.ingest()
+    assert sky.rows(query) == late
+
+
+def test_a_sync_of_the_small_account_costs_few_requests(sky):
+    sky.run("sync_inventory")
+    before = len(sky.server.requests)
+    sky.run("sync_inventory")
+    # The account; projects; droplets twice; volumes, reserved IPs, firewalls, load balancers, domains; four projects walked.
+    assert len(sky.server.requests) - before == 1 + 1 + 2 + 5 + 4
+    before = len(sky.server.requests)
+    sky.run("sync_backups")
+    # The account, droplets twice, images: no droplet is asked.
+    assert [path for _, path, _ in sky.server.requests[before:]] == ["/v2/account", "/v2/droplets", "/v2/droplets", "/v2/images"]
+
+
+def test_backups_that_images_do_not_show_are_asked_of_their_droplets_alone(sky):
+    sky.account.denied.add("/v2/images")
+    assert sky.run("sync_backups").success
+    asked = [path for _, path, _ in sky.server.requests if path.endswith("/backups")]
+    assert len(asked) == 1
+    assert sky.active() == {"droplet_backup": 4}
+
+
+def test_gpu_droplets_volumes_and_every_urn_kind_are_seen(messy):
+    messy.run(*INVENTORY_JOBS)
+    active = messy.active()
+    assert active["droplet"] == 3
+    assert {"volume", "load_balancer", "reserved_ip", "managed_db", "k8s_cluster", "spaces_bucket"} <= set(active)
+    assert active["reserved_ip"] == 2
+
+
+def test_a_destroyed_droplet_is_tombstoned_after_three_syncs_and_its_lines_still_match(sky):
+    sky.everything()
+    gone = sky.account.droplets.pop(0)
+    for _ in range(3):
+        sky.run("sync_inventory")
+    assert sky.rows("select state from arcadia.cloud_resources where provider_id = :p and kind = 'droplet'", p=str(gone["id"])) == [
+        ("deleted",)
+    ]
+    assert sky.rows(
+        "select count(*) > 0 from arcadia.matched_cost_lines where resource_provider_id = :p and resource_state = 'deleted'",
+        p=str(gone["id"]),
+    ) == [(True,)]
+
+
+def test_metadata_is_worth_looking_at(sky):
+    result = sky.run("sync_inventory")
+    droplets = metadata(result, "droplets")
+    assert (droplets["dagster/row_count"], droplets["discovered"], droplets["requests"]) == (5, 5, 2)
+    assert "| git.sky-ai.com" in droplets["newest"]
+    assert "skyai-internal" in metadata(result, "project_resources")["resources_by_project"]
+    assert "$" in metadata(sky.run("discover_invoices"), "invoices")["invoiced_by_year"]
+
+
+def test_two_accounts_share_one_ledger_without_touching(locate, monkeypatch):
+    sky = locate(sky_ai_account())
+    sky.run("sync_inventory")
+    before = sky.active()
+    messy = locate(messy_account())
+    for _ in range(4):
+        messy.run("sync_inventory")
+    account = "where state = 'active' and account_id = (select account_id from arcadia.cloud_accounts where name = 'sky-ai') group by 1"
+    assert dict(sky.rows(f"select kind, count(*) from arcadia.cloud_resources {account}")) == before
+
+
+# What goes wrong
+
+
+def test_a_kind_that_the_token_may_not_read_fails_alone_and_says_which_scope_it_needs(sky):
+    sky.run("sync_inventory")
+    sky.account.denied.add("/v2/firewalls")
+    for _ in range(4):
+        result = sky.run("sync_inventory")
+    assert not result.success
+    assert failures(result).keys() == {"firewalls"}
+    assert "firewall:read" in failures(result)["firewalls"]
+    assert sky.rows("select max(stale_strike_count), max(deleted_at) from arcadia.resources where kind = 'firewall'") == [(0, None)]
+    succeeded = {event.asset_key.to_user_string() for event in result.all_events if event.is_step_materialization}
+    assert succeeded == {"projects", "droplets", "volumes", "reserved_ips", "load_balancers", "domains", "project_resources"}
+    checks = {
+        check.asset_key.to_user_string(): check.passed
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == "listing_complete"
+    }
+    assert checks["firewalls"] is False
+    assert checks["droplets"] is True
+
+
+@pytest.mark.parametrize("job", [*INVENTORY_JOBS, "record_balance", "discover_invoices"])
+def test_a_wrong_token_is_one_sentence_that_does_not_hold_the_token(sky, monkeypatch, job):
+    monkeypatch.setenv("DO_API_TOKEN", "dop_v1_wrong_token")
+    result = sky.run(job)
+    assert not result.success
+    assert "check DO_API_TOKEN" in next(iter(failures(result).values()))
+    assert "dop_v1" not in str(failures(result))
+
+
+def test_no_token_is_one_sentence(sky, monkeypatch):
+    monkeypatch.delenv("DO_API_TOKEN")
+    result = sky.run("sync_snapshots")
+    assert failures(result)["snapshots"].startswith("no DigitalOcean token for inventory: set DO_API_TOKEN")
+
+
+def test_a_database_that_is_down_is_one_sentence(sky, monkeypatch):
+    monkeypatch.setenv("ARCADIA_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:1/ledger")
+    sentence = failures(sky.run("sync_snapshots"))["snapshots"]
+    assert "127.0.0.1:1/ledger" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_a_token_that_may_not_create_the_internal_project_is_a_warning(sky):
+    sky.account.may_create_projects = False
+    assert sky.run("sync_inventory").success
+    assert sky.rows("select count(*) from arcadia.cloud_resources where cloud_project_id is null")[0][0] > 0
+
+
+def test_an_empty_internal_project_turns_it_off(sky, monkeypatch):
+    monkeypatch.setenv("ARCADIA_INTERNAL_PROJECT", "")
+    assert sky.run("sync_inventory").success
+    assert "POST" not in {method for method, _, _ in sky.server.requests}
+
+
+def test_mass_deletion_is_withheld_until_the_operator_allows_it_for_a_run(messy):
+    messy.account.domains = [items.domain(f"zone-{number}.example") for number in range(40)]
+    messy.run("sync_inventory")
+    messy.account.domains = messy.account.domains[:20]
+    for _ in range(3):
+        result = messy.run("sync_inventory")
+    assert "allow_mass_deletion" in failures(result)["domains"]
+    assert messy.active()["dns_zone"] == 40
+    allowed = messy.run("sync_inventory", config={"ops": {"domains": {"config": {"allow_mass_deletion": True}}}})
+    assert allowed.success
+    assert messy.active()["dns_zone"] == 20
+
+
+def test_an_invoice_that_cannot_be_read_leaves_the_others_alone(sky):
+    bad = sky.account.invoices[0]
+    bad.items[3] = bad.items[3] | {"amount": "a lot"}
+    sky.run("discover_invoices")
+    (result,) = sky.ingest()
+    assert not result.success
+    assert "1 of 137 invoices" in failures(result)["cost_lines"]
+    assert "a lot" in failures(result)["cost_lines"]
+    assert dict(sky.rows("select status, count(*) from arcadia.cloud_invoices group by 1")) == {"ingested": 136, "failed": 1}
+    assert len(sky.instance.get_materialized_partitions(dg.AssetKey("cost_lines"))) == 136
+    bad.items[3] = bad.items[3] | {"amount": "1.00"}
+    (again,) = sky.ingest()
+    assert again.success
+    assert again.dagster_run.tags["dagster/asset_partition_range_start"].startswith("2026-04_")
+
+
+def test_another_accounts_invoice_is_refused(locate):
+    sky = locate(sky_ai_account())
+    sky.run("discover_invoices")
+    messy = locate(messy_account())
+    key = sky.instance.get_dynamic_partitions("invoices")[0]
+    messy.instance = sky.instance
+    result = messy.run("ingest_invoices", tags=range_tags(key, key))
+    assert "belongs to another account" in failures(result)["cost_lines"]
+
+
+def test_several_invoices_of_one_month_are_kept_apart(messy):
+    for number in (1, 2):
+        line = sky_ai_account().invoices[0].items[0]
+        messy.account.invoices.append(SimulatedInvoice(f"uuid-{number}", str(number), "2026-04", line["amount"], [line]))
+    messy.run("discover_invoices")
+    messy.ingest()
+    assert messy.rows("select period::text, count(*) from arcadia.cloud_invoices where status = 'ingested' group by 1") == [
+        ("2026-04-01", 2)
+    ]
+
+
+def test_planted_secrets_are_nowhere_in_the_ledger(messy):
+    messy.everything()
+    with messy.engine.connect() as conn:
+        tables = conn.execute(text("select table_name from information_schema.tables where table_schema = 'arcadia'")).scalars().all()
+        for table in tables:
+            for row in conn.execute(text(f"select t::text from arcadia.{table} t")).scalars():
+                assert items.PLANTED not in row
+                assert messy.account.token not in row
+
+
+# Checks
+
+
+def run_check(location, name):
+    job = dg.Definitions.merge(
+        DEFINITIONS, dg.Definitions(jobs=[dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(*[
+            key for key in DEFINITIONS.resolve_asset_graph().asset_check_keys if key.name == name
+        ]))])
+    ).resolve_job_def("one_check")  # fmt: skip
+    (evaluation,) = job.execute_in_process(instance=location.instance).get_asset_check_evaluations()
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    ("check", "damage"),
+    [
+        ("tombstones_are_proven", "update arcadia.resources set deleted_at = now(), stale_strike_count = 3 where kind = 'firewall'"),
+        ("names_are_unique", "update arcadia.resources set name = 'twin' where kind = 'droplet'"),
+        (
+            "no_listing_left_open",
+            "insert into arcadia.cloud_sync_runs (account_id, kind, started_at) select account_id, 'volume', now() + interval '-3 hours'"
+            " from arcadia.cloud_accounts; delete from arcadia.cloud_sync_runs where kind = 'volume' and complete",
+        ),
+        ("no_secret_is_kept", "update arcadia.resources set attrs = '{\"password\": \"x\"}' where kind = 'firewall'"),
+        ("no_secret_is_kept", "update arcadia.resources set attrs = '{\"host\": \"postgres://u:p@h/d\"}' where kind = 'firewall'"),
+        ("no_secret_is_kept", "update arcadia.resources set attrs = '{\"note\": \"sky-ai-token\"}' where kind = 'firewall'"),
+        ("invoices_add_up", "update arcadia.cloud_invoices set residual = 0.01 where period = '2026-04-01'"),
+        ("invoices_are_ingested", "update arcadia.cloud_invoices set status = 'failed', error = 'x' where period = '2026-04-01'"),
+        (
+            "every_line_is_explained",
+            "update arcadia.cloud_cost_lines set match_status = 'unmatched', resource_id = null, match_method = null,"
+            ' match_detail = \'{"reason": "x"}\' where line_id = (select max(line_id) from arcadia.cloud_cost_lines)',
+        ),
+        ("no_match_contradicts_its_line", "update arcadia.resources set kind = 'volume' where kind = 'snapshot'"),
+    ],
+)
+def test_a_check_passes_on_a_sound_ledger_and_fails_on_a_damaged_one(sky, check, damage):
+    sky.account.invoices = sky.account.invoices[:2]
+    sky.account.billing_history = []
+    sky.everything()
+    assert run_check(sky, check).passed
+    with sky.engine.begin() as conn:
+        for statement in damage.split("; "):
+            conn.exec_driver_sql(statement)
+    assert not run_check(sky, check).passed
+
+
+# Schedules and the sensor
+
+
+def tick(name, instance):
+    schedule = DEFINITIONS.resolve_schedule_def(name)
+    with dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2026, 5, 12, tzinfo=UTC)) as context:
+        return schedule.evaluate_tick(context)
+
+
+@pytest.mark.parametrize("job", [*INVENTORY_JOBS, "record_balance", "discover_invoices"])
+def test_a_schedule_skips_with_the_reason_while_no_token_is_configured(monkeypatch, tmp_path, job):
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    skipped = tick(f"{job}_schedule", instance)
+    assert skipped.run_requests == []
+    assert "DO_API_TOKEN" in skipped.skip_message
+    monkeypatch.setenv("DO_API_TOKEN", "x")
+    assert len(tick(f"{job}_schedule", instance).run_requests) == 1
+
+
+def test_a_schedule_skips_while_the_previous_run_is_queued_or_running(monkeypatch, tmp_path):
+    monkeypatch.setenv("DO_API_TOKEN", "x")
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    for status, runs in ((dg.DagsterRunStatus.NOT_STARTED, 0), (dg.DagsterRunStatus.STARTED, 0), (dg.DagsterRunStatus.SUCCESS, 1)):
+        instance.wipe()
+        instance.add_run(dg.DagsterRun(job_name="sync_inventory", status=status))
+        assert len(tick("sync_inventory_schedule", instance).run_requests) == runs
+        assert len(tick("sync_snapshots_schedule", instance).run_requests) == 1
+
+
+def sense(location):
+    with dg.build_sensor_context(instance=location.instance, resources={"ledger": Ledger()}) as context:
+        return uningested_invoices(context)
+
+
+def test_the_sensor_asks_for_the_whole_history_in_one_run_then_for_nothing(sky):
+    sky.run("discover_invoices")
+    (request,) = sense(sky).run_requests
+    keys = sky.instance.get_dynamic_partitions("invoices")
+    assert request.tags == range_tags(keys[0], keys[-1])
+    assert sky.run("ingest_invoices", tags=request.tags).success
+    assert "Every known invoice is ingested" in sense(sky).skip_message
+
+
+def test_the_sensor_skips_without_a_token_and_while_a_run_is_in_progress(sky, monkeypatch):
+    sky.run("discover_invoices")
+    sky.instance.add_run(dg.DagsterRun(job_name="ingest_invoices", status=dg.DagsterRunStatus.STARTED))
+    assert "still started" in sense(sky).skip_message
+    monkeypatch.delenv("DO_API_TOKEN")
+    assert "No DigitalOcean token" in sense(sky).skip_message
+
+
+def test_the_sensor_adds_partitions_that_dagsters_storage_does_not_know(sky):
+    sky.run("discover_invoices")
+    sky.instance = dg.DagsterInstance.ephemeral()
+    result = sense(sky)
+    assert len(result.run_requests) == 1
+    assert len(result.dynamic_partitions_requests[0].partition_keys) == 137
+
+
+def test_a_failed_invoice_is_not_tried_at_every_tick(sky):
+    sky.account.invoices[0].items[0]["amount"] = ""
+    sky.run("discover_invoices")
+    sky.ingest()
+    assert waiting_invoices(sky.engine) == []
+    with sky.engine.begin() as conn:
+        conn.execute(text("update arcadia.cloud_invoices set tried_at = now() - interval '25 hours' where status = 'failed'"))
+    assert len(waiting_invoices(sky.engine)) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ranges"),
+    [("abcd", [("a", "d")]), ("acd", [("a", "a"), ("c", "d")]), ("", []), ("xb", [("b", "b")]), ("ad", [("a", "a"), ("d", "d")])],
+)
+def test_wanted_partitions_become_ranges_of_neighbours(wanted, ranges):
+    assert neighbours(wanted, list("abcd")) == ranges
+
+
+def test_retention_deletes_old_unpartitioned_runs_and_keeps_partition_history(sky):
+    sky.run("sync_snapshots", "sync_snapshots", "discover_invoices")
+    sky.ingest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("arcadia_dagster.defs.ops.retention.KEEP_DAYS", -1)
+        assert sky.run("prune_runs").success
+    left = [run.job_name for run in sky.instance.get_runs()]
+    assert sorted(left) == ["discover_invoices", "ingest_invoices", "prune_runs", "sync_snapshots"]
+    assert len(sky.instance.get_materialized_partitions(dg.AssetKey("cost_lines"))) == 137
