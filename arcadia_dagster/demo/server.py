@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
+
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -41,9 +41,7 @@ _MESSAGES = {
 class _Refused(Exception):  # noqa: N818 - an answer, not a fault
     """Ends a request with an error body."""
 
-    def __init__(
-        self, error: str, *, status: int = 0, message: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, error: str, *, status: int = 0, message: str = "", headers: Mapping[str, str] | None = None) -> None:
         default_status, default_message = _MESSAGES.get(error, (400, ""))
         self.error = error
         self.status = status or default_status
@@ -116,9 +114,7 @@ class SimulatedServer:
         except OSError as error:
             listener.close()
             why = "the port is in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
-            raise OSError(
-                error.errno, f"cannot serve the simulated account on {self._host}:{self._port}: {why}"
-            ) from error
+            raise OSError(error.errno, f"cannot serve the simulated account on {self._host}:{self._port}: {why}") from error
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._app(),
@@ -133,9 +129,7 @@ class SimulatedServer:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="simulated-digitalocean", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="simulated-digitalocean", daemon=True)
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
@@ -187,9 +181,7 @@ class SimulatedServer:
             "/v2/customers/my/invoices/{invoice}/summary": lambda *asked: _invoice(*asked).summary(),
         }
         routes = [Route("/v2/projects", self._endpoint(_create_project), methods=["POST"])]
-        routes += [
-            Route(path, self._endpoint(_paged(key, read)), methods=["GET"]) for path, (key, read) in lists.items()
-        ]
+        routes += [Route(path, self._endpoint(_paged(key, read)), methods=["GET"]) for path, (key, read) in lists.items()]
         routes += [Route(path, self._endpoint(answer), methods=["GET"]) for path, answer in single.items()]
         every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
         routes.append(Route("/{path:path}", self._endpoint(_unknown), methods=every))
@@ -293,9 +285,7 @@ def _droplet_backups(account: SimulatedAccount, request: Request) -> list[Item]:
 
 def _droplet_snapshots(account: SimulatedAccount, request: Request) -> list[Item]:
     droplet_id = str(_droplet_id(account, request))
-    ids = {
-        int(item["id"]) for item in account.snapshots if item["resource_id"] == droplet_id and item["id"].isdecimal()
-    }
+    ids = {int(item["id"]) for item in account.snapshots if item["resource_id"] == droplet_id and item["id"].isdecimal()}
     fields = ("id", "name", "created_at", "regions", "min_disk_size", "size_gigabytes", "type")
     return [{key: image[key] for key in fields} for image in account.images() if image["id"] in ids]
 

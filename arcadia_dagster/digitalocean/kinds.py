@@ -4,6 +4,8 @@ Everything that differs between kinds is data in `KINDS`: where they are listed,
 which URN names and token scope belong to them. A new kind is a new row. No code for one kind, no HTTP, no database.
 """
 
+import functools
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -91,11 +93,14 @@ class Kind:
         )
 
 
+_steps = functools.cache(operator.methodcaller("split", "."))
+
+
 def _at(item: Any, path: str | None) -> Any:
     if path is None:
         return None
-    for step in path.split("."):
-        if not isinstance(item, Mapping):
+    for step in _steps(path):
+        if not isinstance(item, dict):
             return None
         item = item.get(step)
     return item
@@ -130,10 +135,11 @@ def _time(value: Any, kind: str, provider_id: str) -> datetime | None:
 
 def _settled(value: Any) -> Any:
     """The same value in one spelling: lists without an order of their own, 2.50 and 2.5 alike, so that re-ordering is no change."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _settled(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return sorted((_settled(inner) for inner in value), key=_canonical.encode)
+        settled = [_settled(inner) for inner in value]
+        return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else value.normalize()
     return value
@@ -145,7 +151,7 @@ def _pick(item: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
         value = _at(item, path)
         if value is None:
             continue
-        *outer, last = path.split(".")
+        *outer, last = _steps(path)
         place = kept
         for step in outer:
             place = place.setdefault(step, {})
