@@ -244,7 +244,7 @@ def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int,
     for job_name in ("sync_inventory", "sync_snapshots", "sync_backups", "record_balance", "discover_invoices"):
         takes_config = job_name.startswith("sync_")
         succeeded &= runner.run(job_name, op_config=config if takes_config else {})
-    for tags in runner.waiting_invoice_ranges(engine, account_id):
+    for tags in runner.waiting_invoice_ranges(engine):
         succeeded &= runner.run("ingest_invoices", tags=tags)
     return account_id, succeeded
 
@@ -261,15 +261,19 @@ class _Runner:
         import dagster as dg
 
         from arcadia_dagster.definitions import defs
+        from arcadia_dagster.defs.scheduling import end_abandoned_runs
 
         _dagster_home()
         self.instance = dg.DagsterInstance.get()
         # Dagster opens a connection for every query it makes, unless told that this process stays: a third of the time of a sync.
         self.instance.optimize_for_webserver(statement_timeout=0, pool_recycle=1800, max_overflow=10)
+        end_abandoned_runs(self.instance)
         self.definitions: dg.Definitions = defs()
 
     def run(self, job_name: str, *, op_config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> bool:
         """Run one job with a line of progress; prints one sentence for each step that failed. Returns whether all succeeded."""
+        from arcadia_dagster.defs.scheduling import process_tags
+
         job = self.definitions.resolve_job_def(job_name)
         run_id, began = str(uuid4()), time.monotonic()
         config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -289,7 +293,7 @@ class _Runner:
                 instance=self.instance,
                 run_id=run_id,
                 run_config=config,
-                tags={**(tags or {}), "arcadia/started_by": "command"},
+                tags={**(tags or {}), **process_tags()},
                 raise_on_error=False,
             )
         numbers = [
@@ -303,13 +307,13 @@ class _Runner:
                 errors.print(f"  {event.step_key}: {_failure_text(event)}", style="red", markup=False, highlight=False, soft_wrap=True)
         return bool(result.success)
 
-    def waiting_invoice_ranges(self, engine: Engine, account_id: int) -> list[dict[str, str]]:
+    def waiting_invoice_ranges(self, engine: Engine) -> list[dict[str, str]]:
         """Run tags for the account's invoices that are not ingested, in as few runs as ranges of partitions allow."""
         from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, waiting_invoices
         from arcadia_dagster.defs.billing.partitions import invoice_partitions
 
         name = str(invoice_partitions.name)
-        wanted = waiting_invoices(engine, account_id, retry_failed=True)
+        wanted = waiting_invoices(engine, retry_failed=True)
         known = self.instance.get_dynamic_partitions(name)
         missing = [key for key in wanted if key not in set(known)]
         if missing:  # the ledger is older than Dagster's storage

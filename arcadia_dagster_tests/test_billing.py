@@ -49,8 +49,11 @@ class Books:
         uuid = uuid or f"{self.id}-invoice-{self.number}"
         total = sum((Decimal(item["amount"]) for item in items), Decimal(0))
         header = billing.InvoiceHeader(invoice_uuid=uuid, invoice_id="1", period=APRIL, amount=total if amount is None else Decimal(amount))
-        billing.record_invoices(self.engine, self.id, [header])
+        self.record(header)
         return billing.ingest(self.engine, self.id, uuid, items=list(items), csv=csv, **options)
+
+    def record(self, *headers):
+        return billing.record_invoices(self.engine, begin(self.engine, account_id=self.id, kind="invoice"), headers)
 
     def lines(self):
         return self.rows("select * from arcadia.matched_cost_lines where account_id = :a order by invoice_uuid, ordinal")
@@ -290,7 +293,7 @@ def test_changed_documents_replace_all_lines(books):
 def test_a_line_that_cannot_be_read_fails_its_invoice_alone_and_keeps_the_documents(books):
     books.invoice(item("good (s)", rid=1), uuid="good")
     header = billing.InvoiceHeader(invoice_uuid="bad", invoice_id="2", period=APRIL, amount=Decimal(1))
-    billing.record_invoices(books.engine, books.id, [header])
+    books.record(header)
     with pytest.raises(InvoiceError):
         billing.ingest(books.engine, books.id, "bad", items=[item("web (s)") | {"amount": "lots"}], csv=b"kept")
     good, bad = books.rows("select * from arcadia.cloud_invoices where account_id = :a order by invoice_uuid desc")
@@ -352,9 +355,9 @@ def test_an_invoice_list_that_cannot_be_read_is_an_error(entry):
 def test_an_invoice_whose_amount_changes_is_ingested_again(books):
     books.invoice(item("web (s)", rid=1), uuid="u")
     header = billing.InvoiceHeader(invoice_uuid="u", invoice_id="1", period=APRIL, amount=Decimal("9.99"))
-    assert billing.record_invoices(books.engine, books.id, [header]) == {"new": 0, "changed": 1}
+    assert books.record(header) == {"new": 0, "changed": 1}
     assert books.rows("select status from arcadia.cloud_invoices where account_id = :a") == [("pending",)]
-    assert billing.record_invoices(books.engine, books.id, [header]) == {"new": 0, "changed": 0}
+    assert books.record(header) == {"new": 0, "changed": 0}
 
 
 def test_the_balance_is_kept_as_decimals(books):

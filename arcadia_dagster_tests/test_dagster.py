@@ -1,15 +1,18 @@
 """The code location as Dagster runs it: assets against the simulated account, checks, schedules, the sensor and retention."""
 
+import subprocess
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import dagster as dg
+import psutil
 import pytest
 from sqlalchemy import text
 
 from arcadia_dagster.definitions import defs
 from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, uningested_invoices, waiting_invoices
 from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.defs.scheduling import process_tags
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.account import SimulatedInvoice, messy_account
 from arcadia_dagster.demo.server import SimulatedServer
@@ -342,11 +345,13 @@ def test_an_invoice_that_cannot_be_read_leaves_the_others_alone(sky):
     assert again.dagster_run.tags["dagster/asset_partition_range_start"].startswith("2026-04_")
 
 
-def test_another_accounts_invoice_is_refused(locate):
+def test_another_accounts_invoice_is_neither_asked_for_nor_ingested(locate):
     sky = locate(sky_ai_account())
     sky.run("discover_invoices")
     messy = locate(messy_account())
     key = sky.instance.get_dynamic_partitions("invoices")[0]
+    messy.run("discover_invoices")
+    assert sense(messy).skip_message == "Every known invoice is ingested."
     messy.instance = sky.instance
     result = messy.run("ingest_invoices", tags=range_tags(key, key))
     assert "belongs to another account" in failures(result)["cost_lines"]
@@ -400,6 +405,7 @@ def run_check(location, name):
         ("no_secret_is_kept", "update arcadia.resources set attrs = '{\"host\": \"postgres://u:p@h/d\"}' where kind = 'firewall'"),
         ("no_secret_is_kept", "update arcadia.resources set attrs = '{\"note\": \"sky-ai-token\"}' where kind = 'firewall'"),
         ("invoices_add_up", "update arcadia.cloud_invoices set residual = 0.01 where period = '2026-04-01'"),
+        ("documents_agree", "update arcadia.cloud_invoices set discrepancy = 'x' where period = '2026-04-01'"),
         ("invoices_are_ingested", "update arcadia.cloud_invoices set status = 'failed', error = 'x' where period = '2026-04-01'"),
         (
             "every_line_is_explained",
@@ -447,6 +453,20 @@ def test_a_schedule_skips_while_the_previous_run_is_queued_or_running(monkeypatc
         instance.add_run(dg.DagsterRun(job_name="sync_inventory", status=status))
         assert len(tick("sync_inventory_schedule", instance).run_requests) == runs
         assert len(tick("sync_snapshots_schedule", instance).run_requests) == 1
+
+
+def test_a_killed_commands_run_does_not_hold_up_the_schedule(monkeypatch, tmp_path):
+    monkeypatch.setenv("DO_API_TOKEN", "x")
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+    child = subprocess.Popen(["sleep", "60"])
+    began = psutil.Process(child.pid).create_time()
+    tags = {**process_tags(), "arcadia/process": f"{child.pid} {began}"}
+    run = instance.add_run(dg.DagsterRun(job_name="sync_inventory", status=dg.DagsterRunStatus.STARTED, tags=tags))
+    assert "still started" in tick("sync_inventory_schedule", instance).skip_message
+    child.kill()
+    child.wait()
+    assert len(tick("sync_inventory_schedule", instance).run_requests) == 1
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
 
 
 def sense(location):

@@ -1,8 +1,13 @@
-"""How every schedule behaves: it skips, with the reason, while no token is configured or the previous run of its job is not done."""
+"""How every schedule behaves: it skips, with the reason, while no token is configured or the previous run of its job is not done.
 
+A run that a command made in its own process has no daemon to notice when that process is killed, so that is seen to here as well.
+"""
+
+import socket
 from typing import Any, Literal
 
 import dagster as dg
+import psutil
 from dagster import DagsterRunStatus
 
 from arcadia_dagster import settings
@@ -15,11 +20,32 @@ NOT_DONE = [
     DagsterRunStatus.CANCELING,
 ]
 
+_HOST, _PROCESS = "arcadia/host", "arcadia/process"
+
+
+def process_tags() -> dict[str, str]:
+    """Run tags that say in which process a run is executed, so that others can tell whether it still is."""
+    me = psutil.Process()
+    return {_HOST: socket.gethostname(), _PROCESS: f"{me.pid} {me.create_time()}"}
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs as failed whose process on this machine is gone; they would hold up the schedules and their pool for hours."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=NOT_DONE, tags={_HOST: socket.gethostname()})):
+        pid, began = run.tags[_PROCESS].split(" ")
+        try:
+            alive = psutil.Process(int(pid)).create_time() == float(began)
+        except psutil.NoSuchProcess:
+            alive = False
+        if not alive:
+            instance.report_run_failed(run, f"The command that executed this run, process {pid}, is gone: it was killed.")
+
 
 def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal["inventory", "billing"]) -> str | None:
     """Why a job should not be launched now, as a sentence; None: it should."""
     if not settings.token_is_configured(purpose):
         return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
+    end_abandoned_runs(instance)
     if running := instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=NOT_DONE), limit=1):
         run = running[0]
         return f"The previous run of {job_name}, {run.run_id}, is still {run.status.value.lower()}."

@@ -90,9 +90,7 @@ class SimulatedInvoice:
             "product_charges": {
                 "name": "Product usage charges",
                 "amount": total(line for lines in products.values() for line in lines),
-                "items": [
-                    {"name": name, "amount": total(lines), "count": str(len(lines))} for name, lines in products.items()
-                ],
+                "items": [{"name": name, "amount": total(lines), "count": str(len(lines))} for name, lines in products.items()],
             },
             "overages": {"name": "Overages", "amount": total(overages)},
             "taxes": {"name": "Taxes", "amount": total(taxes)},
@@ -180,9 +178,7 @@ def messy_account() -> SimulatedAccount:
     database_id, app_id = "8f5f1a3e-3c8b-4f0e-9d53-1c39b4d1a6aa", "4f6c71e2-1e90-4762-9fee-6cc4a0a9f2cf"
     cluster_id = "bd5f5959-5e1e-4205-a714-a914373942af"
     when = "2024-03-09T10:15:42Z"
-    web = items.droplet(
-        410_000_101, "web-01", created_at=when, tags=("web",), volume_ids=(volume_id,), backup_ids=(157_000_001,)
-    )
+    web = items.droplet(410_000_101, "web-01", created_at=when, tags=("web",), volume_ids=(volume_id,), backup_ids=(157_000_001,))
     node = items.droplet(410_000_102, "default-pool-410000102", created_at=when, size_slug="s-2vcpu-4gb", tags=("k8s",))
     gpu = items.droplet(448_543_583, "train-gpu", created_at=when, size_slug="gpu-h100x1-80gb", region_slug="tor1")
     urns = (
@@ -200,9 +196,7 @@ def messy_account() -> SimulatedAccount:
             items.volume("7724db7c-e098-11e5-b522-000f53304e51", "pvc-7724db7c", created_at=when, size_gigabytes=10),
         ],
         snapshots=[
-            items.snapshot(
-                157_000_100, "web-01 before the move", resource_id=410_000_101, created_at=when, size_gigabytes=4.21
-            ),
+            items.snapshot(157_000_100, "web-01 before the move", resource_id=410_000_101, created_at=when, size_gigabytes=4.21),
             items.snapshot(
                 "fbe805e8-866b-11e6-96bf-000f53315a41",
                 "data-01-1709979342000",
@@ -212,31 +206,21 @@ def messy_account() -> SimulatedAccount:
                 size_gigabytes=12.5,
             ),
         ],
-        backups={
-            410_000_101: [
-                items.backup(157_000_001, "web-01 2026-05-03", created_at="2026-05-03T04:11:09Z", size_gigabytes=3.9)
-            ]
-        },
+        backups={410_000_101: [items.backup(157_000_001, "web-01 2026-05-03", created_at="2026-05-03T04:11:09Z", size_gigabytes=3.9)]},
         reserved_ips=[
             items.reserved_ip("45.55.96.47", droplet=web, project_id=project_id),
             items.reserved_ip("45.55.96.48", project_id=project_id),
         ],
-        firewalls=[
-            items.firewall("fb6045f1-cf1d-4ca3-bfac-18832663025b", "web", created_at=when, droplet_ids=(410_000_101,))
-        ],
+        firewalls=[items.firewall("fb6045f1-cf1d-4ca3-bfac-18832663025b", "web", created_at=when, droplet_ids=(410_000_101,))],
         load_balancers=[
-            items.load_balancer(
-                load_balancer_id, "web-lb", created_at=when, droplet_ids=(410_000_101,), project_id=project_id
-            )
+            items.load_balancer(load_balancer_id, "web-lb", created_at=when, droplet_ids=(410_000_101,), project_id=project_id)
         ],
         domains=[items.domain("messy.example")],
         projects=[items.project(project_id, "messy", created_at=when, is_default=True)],
         project_resources={project_id: [items.project_resource(urn, assigned_at=when) for urn in urns]},
         databases=[items.database(database_id, "messy-pg", created_at=when, project_id=project_id)],
         apps=[items.app(app_id, "messy-app", created_at=when, project_id=project_id)],
-        kubernetes_clusters=[
-            items.kubernetes_cluster(cluster_id, "messy-k8s", created_at=when, node_droplet_ids=(410_000_102,))
-        ],
+        kubernetes_clusters=[items.kubernetes_cluster(cluster_id, "messy-k8s", created_at=when, node_droplet_ids=(410_000_102,))],
         balance={
             "month_to_date_balance": "0.00",
             "account_balance": "0.00",

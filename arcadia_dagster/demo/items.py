@@ -245,9 +245,7 @@ def reserved_ip(ip: str, *, region_slug: str = "blr1", droplet: Item | None = No
     }
 
 
-def firewall(
-    firewall_id: str, name: str, *, created_at: str, droplet_ids: Sequence[int] = (), tags: Sequence[str] = ()
-) -> Item:
+def firewall(firewall_id: str, name: str, *, created_at: str, droplet_ids: Sequence[int] = (), tags: Sequence[str] = ()) -> Item:
     """A firewall that lets ssh and the web in, and everything out."""
     everywhere = {"addresses": ["0.0.0.0/0", "::/0"]}
     return {
@@ -259,9 +257,7 @@ def firewall(
         "droplet_ids": list(droplet_ids),
         "tags": list(tags),
         "inbound_rules": [{"protocol": "tcp", "ports": ports, "sources": everywhere} for ports in ("22", "80", "443")],
-        "outbound_rules": [
-            {"protocol": protocol, "ports": "0", "destinations": everywhere} for protocol in ("tcp", "udp", "icmp")
-        ],
+        "outbound_rules": [{"protocol": protocol, "ports": "0", "destinations": everywhere} for protocol in ("tcp", "udp", "icmp")],
     }
 
 
@@ -370,11 +366,7 @@ _SELF = {
 def project_resource(urn: str, *, assigned_at: str, status: str = "ok") -> Item:
     """A resource of a project: no more than its URN, such as `do:droplet:123` or `do:space:bucket`."""
     _, kind, key = urn.split(":", 2)
-    address = (
-        f"https://{key}.sgp1.digitaloceanspaces.com"
-        if kind == "space"
-        else f"https://api.digitalocean.com/v2/{_SELF[kind]}/{key}"
-    )
+    address = f"https://{key}.sgp1.digitaloceanspaces.com" if kind == "space" else f"https://api.digitalocean.com/v2/{_SELF[kind]}/{key}"
     return {"urn": urn, "assigned_at": assigned_at, "links": {"self": address}, "status": status}
 
 
@@ -435,9 +427,7 @@ def app(app_id: str, name: str, *, created_at: str, project_id: str) -> Item:
                 "instance_size_slug": "apps-s-1vcpu-1gb",
                 "instance_count": 1,
                 "http_port": 8080,
-                "envs": [
-                    {"key": "DATABASE_URL", "scope": "RUN_TIME", "type": "GENERAL", "value": f"postgres://{PLANTED}@db"}
-                ],
+                "envs": [{"key": "DATABASE_URL", "scope": "RUN_TIME", "type": "GENERAL", "value": f"postgres://{PLANTED}@db"}],
             }
         ],
     }

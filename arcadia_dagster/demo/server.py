@@ -13,7 +13,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
 from typing import Any, Self
 from urllib.parse import urlencode
 

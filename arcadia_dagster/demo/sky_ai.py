@@ -107,11 +107,7 @@ def sky_ai_account() -> SimulatedAccount:
             tags=_TAGS[stage.name],
             features=("monitoring", "private_networking", *(["backups"] if stage.droplet_id in backups else [])),
             backup_ids=[backup["id"] for backup in backups.get(stage.droplet_id, [])],
-            next_backup_window=(
-                {"start": "2026-05-17T00:00:00Z", "end": "2026-05-17T23:00:00Z"}
-                if stage.droplet_id in backups
-                else None
-            ),
+            next_backup_window=({"start": "2026-05-17T00:00:00Z", "end": "2026-05-17T23:00:00Z"} if stage.droplet_id in backups else None),
             snapshot_ids=[snapshot.snapshot_id for snapshot in kept if snapshot.droplet_id == stage.droplet_id],
             image=items.base_image(*_IMAGES.get(stage.name, ("22.04 (LTS) x64", "ubuntu-22-04-x64"))),
         )
@@ -159,9 +155,7 @@ def sky_ai_account() -> SimulatedAccount:
         ],
         project_resources={
             _PROJECT_IDS[name]: [
-                items.project_resource(
-                    f"do:droplet:{ids[member]}" if member in ids else member, assigned_at="2025-01-09T08:21:17Z"
-                )
+                items.project_resource(f"do:droplet:{ids[member]}" if member in ids else member, assigned_at="2025-01-09T08:21:17Z")
                 for member in members
             ]
             for name, members in _MEMBERS.items()
@@ -317,8 +311,7 @@ def _backup_lines(month: datetime, end: datetime, stages: list[_Stage]) -> Itera
         made = [
             time
             for time in weeks
-            if (stage.ended is None or time < stage.ended)
-            and month <= (_next(time) if (stage.name, time) in _BILLED_LATE else time) < end
+            if (stage.ended is None or time < stage.ended) and month <= (_next(time) if (stage.name, time) in _BILLED_LATE else time) < end
         ]
         if made:
             price = monthly_price(stage.size, made[0])

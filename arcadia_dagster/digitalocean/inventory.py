@@ -123,8 +123,8 @@ def create_project(client: Client, name: str) -> dict[str, Any]:
     return project
 
 
-def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]], int]:
-    """The invoice list, the billing history, and the requests they cost. Raises ProviderError: a part of them is no list of invoices."""
+def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+    """The invoice list and the billing history. Raises ProviderError: a part of them is no list of invoices."""
     invoices = client.list("/v2/customers/my/invoices", "invoices", kind="invoice", id_field="invoice_uuid", scope="billing:read")
     # The history pages like the others, though its reply need not say how many entries there are.
     history = client.list(
@@ -134,4 +134,4 @@ def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence
     for listing in (invoices, history):
         if listing.error is not None:
             raise listing.error
-    return invoices.items, history.items, invoices.requests + history.requests
+    return invoices.items, history.items

@@ -26,7 +26,7 @@ from arcadia_dagster.digitalocean.invoices import (
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
 from arcadia_dagster.ledger.matching import OUTCOME, decided
-from arcadia_dagster.ledger.reconcile import admit_billed, copy_rows, lock, name_key
+from arcadia_dagster.ledger.reconcile import Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
@@ -149,14 +149,15 @@ def record_balance(engine: Engine, account_id: int, balance: Mapping[str, Any]) 
     return dict(row)
 
 
-def record_invoices(engine: Engine, account_id: int, headers: Iterable[InvoiceHeader]) -> dict[str, int]:
-    """Enter invoices not known yet as `pending`; one whose amount the provider has changed becomes pending again.
+def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeader], *, requests: int = 0) -> dict[str, int]:
+    """Enter invoices not known yet as `pending`; one whose amount the provider has changed becomes pending again. Closes the sync run.
 
     Returns how many are `new` and `changed`. An invoice never leaves: a list that no longer names it changes nothing.
     """
     counts = Counter(new=0, changed=0)
+    headers = list(headers)
     with engine.begin() as conn:
-        lock(conn, "billing", account_id)
+        lock(conn, "billing", run.account_id)
         for header in headers:
             outcome = conn.execute(
                 text(
@@ -170,10 +171,12 @@ def record_invoices(engine: Engine, account_id: int, headers: Iterable[InvoiceHe
                     " i.invoice_id), excluded.period, excluded.amount, coalesce(excluded.issued_at, i.issued_at))"
                     " returning case when xmax = 0 then 'new' else 'changed' end"
                 ),
-                {**asdict(header), "account_id": account_id},
+                {**asdict(header), "account_id": run.account_id},
             ).scalar()
             if outcome is not None:
                 counts[outcome] += 1
+        changes = Changes(seen=len(headers), discovered=counts["new"], updated=counts["changed"])
+        finish(conn, run, changes, requests=requests, error=None, complete=True)
     return dict(counts)
 
 

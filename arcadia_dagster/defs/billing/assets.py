@@ -14,6 +14,7 @@ from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.inventory import list_invoices
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger import billing
+from arcadia_dagster.ledger.reconcile import Changes, begin, finish
 from arcadia_dagster.ledger.tables import cloud_balance_snapshots, cloud_cost_lines, cloud_invoices
 
 POOL = "digitalocean_billing"
@@ -71,14 +72,15 @@ def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledge
     """Record the invoices that exist and add their partitions. None is ever taken away."""
     client = billing_api.client
     account_id = ledger.account(client)
+    run = begin(ledger.engine, account_id=account_id, kind="invoice", dagster_run_id=context.run.run_id)
+    before = client.requests
     try:
-        listed, history, requests = list_invoices(client)
-        headers = billing.read_headers(listed, history)
-    except ProviderError as problem:
-        raise failure(problem) from None
-    except ValueError as problem:
-        raise dg.Failure(str(problem), allow_retries=False) from None
-    counts = billing.record_invoices(ledger.engine, account_id, headers)
+        headers = billing.read_headers(*list_invoices(client))
+    except (ProviderError, ValueError) as problem:
+        with ledger.engine.begin() as conn:
+            finish(conn, run, Changes(), requests=client.requests - before, error=str(problem), complete=False)
+        raise failure(problem) if isinstance(problem, ProviderError) else dg.Failure(str(problem), allow_retries=False) from None
+    counts = billing.record_invoices(ledger.engine, run, headers, requests=client.requests - before)
     context.instance.add_dynamic_partitions(
         invoice_partitions.name or "invoices", [partition_key(header.period, header.invoice_uuid) for header in headers]
     )
@@ -89,7 +91,7 @@ def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledge
         metadata={
             "dagster/row_count": len(headers),
             **counts,
-            "requests": requests,
+            "requests": client.requests - before,
             "invoiced_by_year": bars(list(by_year.items()), unit="$"),
         }
     )

@@ -25,16 +25,20 @@ schedules = [
 ]
 
 
-def waiting_invoices(engine: Engine, account_id: int | None = None, *, retry_failed: bool = False) -> list[str]:
-    """Partition keys of the invoices that want ingesting: pending ones, and failed ones last tried over a day ago (or all of those)."""
+def waiting_invoices(engine: Engine, *, retry_failed: bool = False) -> list[str]:
+    """Partition keys of the invoices that want ingesting: pending ones, and failed ones last tried over a day ago (or all of those).
+
+    Of the account whose invoices were listed last: that is the one that the configured token can read.
+    """
     with engine.connect() as conn:
         rows = conn.execute(
             text(
                 "select period, invoice_uuid from arcadia.cloud_invoices where (status = 'pending' or (status = 'failed'"
-                " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id = coalesce(:account_id, account_id)"
+                " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id ="
+                " (select account_id from arcadia.listings where kind = 'invoice' order by started_at desc limit 1)"
                 " order by period, invoice_uuid"
             ),
-            {"account_id": account_id, "retry_failed": retry_failed},
+            {"retry_failed": retry_failed},
         ).all()
     return [partition_key(row.period, row.invoice_uuid) for row in rows]
 

@@ -6,73 +6,52 @@ import dagster as dg
 from sqlalchemy import text
 
 from arcadia_dagster import settings
+from arcadia_dagster.defs.checking import no_rows
 from arcadia_dagster.defs.resources import Ledger
-from arcadia_dagster.defs.tables import preview
+
+tombstones_are_proven = no_rows(
+    "tombstones_are_proven",
+    """
+    select r.kind, r.provider_id, r.name, r.deleted_at, s.complete, s.error
+      from arcadia.resources r
+      left join lateral (select * from arcadia.cloud_resource_events e where e.resource_id = r.resource_id and e.event = 'deleted'
+                          order by e.event_id desc limit 1) e on true
+      left join arcadia.cloud_sync_runs s on s.sync_run_id = e.sync_run_id and s.account_id = r.account_id and s.kind = r.kind
+     where r.deleted_at is not null and not r.billing_only and s.complete is distinct from true""",
+    asset="project_resources",
+    description="Every tombstone follows from a complete listing of its kind in its own account: none from a failed or partial read.",
+    worst="r.deleted_at desc",
+)
+
+names_are_unique = no_rows(
+    "names_are_unique",
+    "select account_id, kind, lower(name) as name, count(*) as resources, string_agg(provider_id, ', ' order by provider_id) as ids"
+    " from arcadia.cloud_resources where deleted_at is null group by 1, 2, 3 having count(*) > 1",
+    asset="project_resources",
+    description="Two active resources of one kind with one name make lines that name them undecidable without an id.",
+    worst="4 desc",
+    severity=dg.AssetCheckSeverity.WARN,
+)
+
+no_listing_left_open = no_rows(
+    "no_listing_left_open",
+    """
+    select account_id, kind, started_at, dagster_run_id from arcadia.cloud_sync_runs s
+     where finished_at is null and started_at < now() - interval '2 hours'
+       and not exists (select from arcadia.cloud_sync_runs n where n.account_id = s.account_id and n.kind = s.kind
+                          and n.started_at > s.started_at and n.complete)""",
+    asset="project_resources",
+    description="No listing was begun and never ended: a killed run leaves one, and the next run of the kind makes up for it.",
+    worst="started_at",
+    severity=dg.AssetCheckSeverity.WARN,
+)
+
 
 # Names that list replies give to passwords, keys and tokens, and addresses with a password in them.
 NAMES_OF_SECRETS = (
     "password|passwd|secret|token|private_key|access_key|api_key|credential|connection|private_connection|env|envs|sso_url|kubeconfig"
 )
 _CREDENTIALS_IN_URL = r"[a-z][a-z0-9+.-]*://[^/\s:@\"]+:[^/\s@\"]+@"
-
-
-@dg.asset_check(
-    asset="project_resources",
-    description="Every tombstone follows from a complete listing of its kind in its own account: none from a failed or partial read.",
-)
-def tombstones_are_proven(ledger: Ledger) -> dg.AssetCheckResult:
-    """Fails for resources that were tombstoned by anything but a complete listing of their account and kind."""
-    query = """
-        select r.kind, r.provider_id, r.name, r.deleted_at, s.complete, s.error
-          from arcadia.resources r
-          left join lateral (select * from arcadia.cloud_resource_events e
-                              where e.resource_id = r.resource_id and e.event = 'deleted'
-                              order by e.event_id desc limit 1) e on true
-          left join arcadia.cloud_sync_runs s
-                 on s.sync_run_id = e.sync_run_id and s.account_id = r.account_id and s.kind = r.kind
-         where r.deleted_at is not null and not r.billing_only
-           and (e.event_id is null or (e.sync_run_id is not null and s.complete is distinct from true))"""
-    with ledger.engine.connect() as conn:
-        unproven = len(conn.execute(text(query)).all())
-    return dg.AssetCheckResult(passed=unproven == 0, metadata={"unproven": unproven, "which": preview(ledger.engine, query + " limit 20")})
-
-
-@dg.asset_check(
-    asset="project_resources",
-    description="Two active resources of one kind with one name make lines that name them undecidable without an id.",
-)
-def names_are_unique(ledger: Ledger) -> dg.AssetCheckResult:
-    """Warns of active resources of one account and kind that share a name."""
-    query = """
-        select account_id, kind, lower(name) as name, count(*) as resources, string_agg(provider_id, ', ' order by provider_id) as ids
-          from arcadia.cloud_resources where deleted_at is null group by 1, 2, 3 having count(*) > 1"""
-    with ledger.engine.connect() as conn:
-        shared = len(conn.execute(text(query)).all())
-    return dg.AssetCheckResult(
-        passed=shared == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"shared_names": shared, "which": preview(ledger.engine, query + " order by 4 desc limit 20")},
-    )
-
-
-@dg.asset_check(
-    asset="project_resources",
-    description="No listing was begun and never ended: a killed run leaves one, and the next run of the kind makes up for it.",
-)
-def no_listing_left_open(ledger: Ledger) -> dg.AssetCheckResult:
-    """Warns of kinds whose newest listing was begun over two hours ago and has no end."""
-    query = """
-        select account_id, kind, started_at, dagster_run_id from arcadia.cloud_sync_runs s
-         where finished_at is null and started_at < now() - interval '2 hours'
-           and not exists (select from arcadia.cloud_sync_runs n where n.account_id = s.account_id and n.kind = s.kind
-                              and n.started_at > s.started_at and n.complete)"""
-    with ledger.engine.connect() as conn:
-        left_open = len(conn.execute(text(query)).all())
-    return dg.AssetCheckResult(
-        passed=left_open == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"left_open": left_open, "which": preview(ledger.engine, query + " order by started_at limit 20")},
-    )
 
 
 @dg.asset_check(
