@@ -24,10 +24,9 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine, text
 
-from arcadia_dagster import settings
+from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
-from arcadia_dagster.embedded_postgres import EmbeddedPostgresError
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
 from arcadia_dagster.ledger.billing import import_csv
 from arcadia_dagster.ledger.schema import SchemaError, connect
@@ -40,7 +39,7 @@ USER_ERRORS = (
     SchemaError,
     ProviderError,
     AccountError,
-    EmbeddedPostgresError,
+    embedded_postgres.EmbeddedPostgresError,
     OSError,
 )
 
@@ -65,6 +64,9 @@ def main() -> None:
     except USER_ERRORS as problem:
         errors.print(f"arcadia: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+    finally:
+        # It would stop by itself a moment later; a script that looks at once should find nothing left running.
+        embedded_postgres.stop(settings.embedded_data_dir())
 
 
 @app.command()
