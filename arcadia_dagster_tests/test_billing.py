@@ -267,6 +267,19 @@ def test_lines_without_a_match_are_tried_again_when_inventory_learns_more(books)
     assert rematch(books.engine, books.id) == 0
 
 
+def test_what_the_ledger_says_does_not_depend_on_which_twin_was_known_first(engine):
+    outcomes = []
+    for team, parts in (("together", [["1", "2"]]), ("apart", [["1"], ["1", "2"]])):
+        books = Books(engine, team)
+        books.inventory("droplet", *[droplet(number, "web") for number in parts[0]])
+        books.invoice(item("web (s-1vcpu-1gb)"))
+        for numbers in parts[1:]:
+            books.inventory("droplet", *[droplet(number, "web") for number in numbers])
+            rematch(engine, books.id)
+        outcomes.append(books.line().match_status)
+    assert outcomes == ["ambiguous", "ambiguous"]
+
+
 # Invoices
 
 

@@ -7,6 +7,7 @@ What the texts of lines mean is read in `digitalocean/invoices.py`; lines are st
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.ledger.reconcile import lock
+from arcadia_dagster.ledger.tables import BY_NAME
 
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
@@ -80,9 +81,10 @@ select l.invoice_uuid, l.ordinal,
 
 
 def rematch(engine: Engine, account_id: int) -> int:
-    """Try the account's unmatched and ambiguous lines again; returns how many have another outcome now.
+    """Match the account's lines that carry no id again; returns how many have another outcome now.
 
-    Lines that are matched are left alone, so that what an id decided is never undone by a weaker rule.
+    Matches by name are decided anew with the rest: one that was the only candidate can have a twin now, and what the ledger says must not
+    depend on which was known first. What an id decided is never undone by a weaker rule.
     """
     with engine.begin() as conn:
         lock(conn, "billing", account_id)
@@ -90,16 +92,13 @@ def rematch(engine: Engine, account_id: int) -> int:
 
 
 def _rematch(conn: Connection, account_id: int) -> int:
-    open_lines = (
-        "(select * from arcadia.cloud_cost_lines where account_id = :account_id and kind is not null"
-        " and match_status in ('unmatched', 'ambiguous'))"
-    )
+    by_name = f"(select * from arcadia.cloud_cost_lines where account_id = :account_id and {BY_NAME}) as by_name"
     return conn.execute(
         text(
             "update arcadia.cloud_cost_lines l set match_status = d.match_status, resource_id = d.resource_id,"
-            f" match_method = d.match_method, match_detail = d.match_detail from ({decided(open_lines + ' as open')}) d"
-            " where l.invoice_uuid = d.invoice_uuid and l.ordinal = d.ordinal and (l.match_status, l.resource_id, l.match_detail)"
-            " is distinct from (d.match_status, d.resource_id, d.match_detail)"
+            f" match_method = d.match_method, match_detail = d.match_detail from ({decided(by_name)}) d"
+            " where l.invoice_uuid = d.invoice_uuid and l.ordinal = d.ordinal and (l.match_status, l.resource_id, l.match_method,"
+            " l.match_detail) is distinct from (d.match_status, d.resource_id, d.match_method, d.match_detail)"
         ),
         {"account_id": account_id},
     ).rowcount

@@ -256,11 +256,9 @@ cloud_cost_lines = Table(
     comment="Every line of every invoice, and the resource it pays for",
 )
 Index("cloud_cost_lines_resource_id_idx", cloud_cost_lines.c.resource_id)
-Index(
-    "cloud_cost_lines_open_idx",
-    cloud_cost_lines.c.account_id,
-    postgresql_where=cloud_cost_lines.c.match_status.in_(["unmatched", "ambiguous"]),
-)
+# Lines that only their text can match: what inventory learns may change them.
+BY_NAME = "look_up in ('name', 'parent', 'group') and provider_resource_id is null and provider_resource_uuid is null"
+Index("cloud_cost_lines_by_name_idx", cloud_cost_lines.c.account_id, postgresql_where=text(BY_NAME))
 
 schema_views = Table(
     "schema_views",

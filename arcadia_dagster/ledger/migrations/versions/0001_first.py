@@ -268,12 +268,14 @@ def upgrade() -> None:
         comment="Every line of every invoice, and the resource it pays for",
     )
     op.create_index(
-        "cloud_cost_lines_open_idx",
+        "cloud_cost_lines_by_name_idx",
         "cloud_cost_lines",
         ["account_id"],
         unique=False,
         schema="arcadia",
-        postgresql_where=sa.text("match_status IN ('unmatched', 'ambiguous')"),
+        postgresql_where=sa.text(
+            "look_up in ('name', 'parent', 'group') and provider_resource_id is null and provider_resource_uuid is null"
+        ),
     )
     op.create_index("cloud_cost_lines_resource_id_idx", "cloud_cost_lines", ["resource_id"], unique=False, schema="arcadia")
     op.create_table(
