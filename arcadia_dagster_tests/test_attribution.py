@@ -181,31 +181,31 @@ def test_two_spellings_of_one_thing_are_one_row(account):
 
 
 def test_kinds_without_a_listing_get_a_placeholder_that_strikes_out(account):
-    buckets = {"do:space:assets": "p-web", "do:space:logs": "p-web", "do:teleporter:t": "p-db", "do:droplet:404": "p-web"}
-    account.walk(buckets)
+    found = {"do:gate:a": "p-web", "do:gate:b": "p-web", "do:teleporter:t": "p-db", "do:droplet:404": "p-web", "do:app:x": "p-web"}
+    account.walk(found)
     account.attribute()
     assert account.projects() == {
-        "spaces_bucket:assets": ("web", "membership"),
-        "spaces_bucket:logs": ("web", "membership"),
+        "gate:a": ("web", "membership"),
+        "gate:b": ("web", "membership"),
         "teleporter:t": ("db", "membership"),
-    }  # no row for the droplet: it has a listing of its own
-    del buckets["do:space:logs"]
-    del buckets["do:teleporter:t"]  # the last one of its kind
+    }  # no row for the droplet and the app: they have a listing of their own
+    del found["do:gate:b"]
+    del found["do:teleporter:t"]  # the last one of its kind
     for _ in range(3):
-        account.walk(buckets)
-    assert account.projects().keys() == {"spaces_bucket:assets"}
+        account.walk(found)
+    assert account.projects().keys() == {"gate:a"}
 
 
 def test_an_incomplete_walk_takes_nothing_away_and_adds_what_it_saw(account):
     account.listing("droplet", thing("1"), thing("2"))
-    account.walk({"do:droplet:1": "p-web", "do:space:assets": "p-web"})
+    account.walk({"do:droplet:1": "p-web", "do:gate:a": "p-web"})
     for _ in range(4):
         account.walk({"do:droplet:2": "p-db"}, error="project p-web: 502")
     account.attribute()
     assert account.projects() == {
         "droplet:1": ("web", "membership"),
         "droplet:2": ("db", "membership"),
-        "spaces_bucket:assets": ("web", "membership"),
+        "gate:a": ("web", "membership"),
     }
     assert account.rows("select max(stale_strike_count) from arcadia.resources where account_id = :account_id") == [(0,)]
 

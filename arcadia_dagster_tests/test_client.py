@@ -22,6 +22,7 @@ from arcadia_dagster.digitalocean.client import (
     Forbidden,
     Listing,
     NotFound,
+    Paging,
     ProviderError,
     TokenRejected,
 )
@@ -631,7 +632,7 @@ def test_a_repeated_page_is_seen_where_items_have_no_id_and_the_count_would_fit(
 def test_pages_without_end_end(server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, total: int | None) -> None:
     monkeypatch.setattr(client_module, "_MAX_PAGES", 20)
     server.reply = lambda request: page([request.page], total=total, more=True)
-    listing = droplets(client, total_required=False)
+    listing = droplets(client, paging=Paging.LINKS)
     assert "does not add up" in incomplete(listing)
     assert listing.requests == 2 * (20 if total is None else total + 1)
 
@@ -650,7 +651,7 @@ def test_equal_items_without_id_are_kept(server: Server, client: Client) -> None
 
 def test_a_total_is_not_needed_where_it_is_optional(server: Server, client: Client) -> None:
     paged(server, [page([1, 2], more=True), page([3])])
-    listing = droplets(client, total_required=False)
+    listing = droplets(client, paging=Paging.LINKS)
     assert listing.complete
     assert ids(listing) == [1, 2, 3]
     assert "meta.total is missing" in incomplete(droplets(client))

@@ -19,7 +19,7 @@ from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 
 DEFINITIONS = defs()
-INVENTORY_JOBS = ("sync_inventory", "sync_snapshots", "sync_backups")
+INVENTORY_JOBS = ("sync_inventory", "sync_catalogue", "sync_snapshots", "sync_backups")
 
 
 class Location:
@@ -105,6 +105,12 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
     assert {name for name, group in groups.items() if group == "inventory"} == {
         "projects", "droplets", "volumes", "snapshots", "droplet_backups", "reserved_ips", "firewalls", "load_balancers", "domains",
         "project_resources",
+        # Listed since: billed things, then what explains them.
+        "spaces_buckets", "databases", "database_replicas", "kubernetes_clusters", "apps", "function_namespaces", "registries",
+        "nat_gateways", "autoscale_pools", "reserved_ipv6s", "nfs_shares", "nfs_snapshots", "dedicated_inferences",
+        "vector_databases", "genai_agents", "genai_knowledge_bases", "addons",
+        "cdn_endpoints", "uptime_checks", "certificates", "vpcs", "vpc_peerings", "partner_attachments", "byoip_prefixes",
+        "alert_policies", "ssh_keys", "tags",
     }  # fmt: skip
     assert {name for name, group in groups.items() if group == "billing"} == {
         "balance_snapshots", "invoices", "cost_lines", "matched_cost_lines",
@@ -112,6 +118,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
     crons = {schedule.job_name: (schedule.cron_schedule, schedule.execution_timezone) for schedule in DEFINITIONS.schedules}
     assert crons == {
         "sync_inventory": ("*/15 * * * *", "UTC"),
+        "sync_catalogue": ("52 * * * *", "UTC"),
         "sync_snapshots": ("33 * * * *", "UTC"),
         "sync_backups": ("41 * * * *", "UTC"),
         "record_balance": ("7 * * * *", "UTC"),
@@ -201,8 +208,13 @@ def test_a_sync_of_the_small_account_costs_few_requests(sky):
     sky.run("sync_inventory")
     before = len(sky.server.requests)
     sky.run("sync_inventory")
-    # The account; projects; droplets twice; volumes, reserved IPs, firewalls, load balancers, domains; four projects walked.
-    assert len(sky.server.requests) - before == 1 + 1 + 2 + 5 + 4
+    # The account; projects; droplets twice; volumes, reserved IPs, firewalls, load balancers, domains; four projects walked; one
+    # for each other kind but the replicas, since there is no database.
+    assert len(sky.server.requests) - before == 1 + 1 + 2 + 5 + 4 + 15
+    before = len(sky.server.requests)
+    sky.run("sync_catalogue")
+    # The account; ten kinds; the regions, and for shares and their snapshots each of the regions.
+    assert len(sky.server.requests) - before == 1 + 10 + 1 + 2 * len(items.REGIONS)
     before = len(sky.server.requests)
     sky.run("sync_backups")
     # The account, droplets twice, images: no droplet is asked.
@@ -272,7 +284,9 @@ def test_a_kind_that_the_token_may_not_read_fails_alone_and_says_which_scope_it_
     assert "firewall:read" in failures(result)["firewalls"]
     assert sky.rows("select max(stale_strike_count), max(deleted_at) from arcadia.resources where kind = 'firewall'") == [(0, None)]
     succeeded = {event.asset_key.to_user_string() for event in result.all_events if event.is_step_materialization}
-    assert succeeded == {"projects", "droplets", "volumes", "reserved_ips", "load_balancers", "domains", "project_resources"}
+    assert succeeded == {
+        key.to_user_string() for key in DEFINITIONS.resolve_job_def("sync_inventory").asset_layer.executable_asset_keys
+    } - {"firewalls"}
     checks = {
         check.asset_key.to_user_string(): check.passed
         for check in result.get_asset_check_evaluations()

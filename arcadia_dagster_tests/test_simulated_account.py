@@ -112,16 +112,9 @@ EMPTY = {
 
 @pytest.mark.parametrize(
     ("which", "path"),
-    [
-        (which, path)
-        for which in EMPTY
-        for path in [*LISTED, *SINGLE]
-        if which == "sky_ai" or "{invoice_uuid}" not in path
-    ],
+    [(which, path) for which in EMPTY for path in [*LISTED, *SINGLE] if which == "sky_ai" or "{invoice_uuid}" not in path],
 )
-def test_replies_have_the_providers_shape(
-    which: str, path: str, server: SimulatedServer, request: pytest.FixtureRequest
-) -> None:
+def test_replies_have_the_providers_shape(which: str, path: str, server: SimulatedServer, request: pytest.FixtureRequest) -> None:
     account: SimulatedAccount = request.getfixturevalue(which)
     filled = (
         path.replace("{project_id}", account.projects[0]["id"])
@@ -209,9 +202,7 @@ def test_pages(count: int, per_page: int) -> None:
 
 
 @pytest.mark.parametrize("query", [{"per_page": "201"}, {"per_page": "0"}, {"page": "0"}, {"page": "x"}])
-def test_page_numbers_out_of_range_are_refused(
-    query: dict[str, str], server: SimulatedServer, sky_ai: SimulatedAccount
-) -> None:
+def test_page_numbers_out_of_range_are_refused(query: dict[str, str], server: SimulatedServer, sky_ai: SimulatedAccount) -> None:
     with client(server, sky_ai) as http:
         reply = http.get("/v2/droplets", params=query)
         assert (reply.status_code, reply.json()["id"]) == (400, "bad_request")
@@ -464,9 +455,7 @@ def test_the_account_is_the_same_every_time_and_in_every_process(sky_ai: Simulat
     program = "from arcadia_dagster.demo.sky_ai import sky_ai_account; print(sky_ai_account())"
     for seed in ("1", "2"):
         run = [sys.executable, "-c", program]
-        other = subprocess.run(
-            run, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": seed}
-        )
+        other = subprocess.run(run, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": seed})
         assert other.stdout == f"{sky_ai}\n"
 
 

@@ -107,9 +107,9 @@ def _csv_time(iso: str) -> str:
 class SimulatedAccount:
     """What one token sees. Everything may be changed between requests; the next reply shows it.
 
-    `backups` lists backup images by droplet id, `project_resources` by project id. `denied` holds paths, such as
-    `/v2/volumes`, that are answered with 403, and everything below them. `ratelimit_limit` is requests an hour; 5 % of
-    it may be spent in any one minute.
+    `backups` lists backup images by droplet id, `project_resources` by project id, `database_replicas` by cluster id.
+    `denied` holds paths, such as `/v2/volumes`, that are answered with 403, and everything below them.
+    `ratelimit_limit` is requests an hour; 5 % of it may be spent in any one minute.
     """
 
     token: str
@@ -128,6 +128,30 @@ class SimulatedAccount:
     databases: list[Item] = field(default_factory=list)
     apps: list[Item] = field(default_factory=list)
     kubernetes_clusters: list[Item] = field(default_factory=list)
+    database_replicas: dict[str, list[Item]] = field(default_factory=dict)
+    function_namespaces: list[Item] = field(default_factory=list)
+    registries: list[Item] = field(default_factory=list)
+    spaces_keys: list[Item] = field(default_factory=list)
+    cdn_endpoints: list[Item] = field(default_factory=list)
+    certificates: list[Item] = field(default_factory=list)
+    vpcs: list[Item] = field(default_factory=list)
+    vpc_peerings: list[Item] = field(default_factory=list)
+    nat_gateways: list[Item] = field(default_factory=list)
+    autoscale_pools: list[Item] = field(default_factory=list)
+    reserved_ipv6s: list[Item] = field(default_factory=list)
+    uptime_checks: list[Item] = field(default_factory=list)
+    alert_policies: list[Item] = field(default_factory=list)
+    nfs_shares: list[Item] = field(default_factory=list)
+    nfs_snapshots: list[Item] = field(default_factory=list)
+    dedicated_inferences: list[Item] = field(default_factory=list)
+    vector_databases: list[Item] = field(default_factory=list)
+    genai_agents: list[Item] = field(default_factory=list)
+    genai_knowledge_bases: list[Item] = field(default_factory=list)
+    addons: list[Item] = field(default_factory=list)
+    ssh_keys: list[Item] = field(default_factory=list)
+    tags: list[Item] = field(default_factory=list)
+    partner_attachments: list[Item] = field(default_factory=list)
+    byoip_prefixes: list[Item] = field(default_factory=list)
     balance: Item = field(default_factory=dict)
     billing_history: list[Item] = field(default_factory=list)
     invoices: list[SimulatedInvoice] = field(default_factory=list)

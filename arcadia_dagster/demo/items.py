@@ -378,8 +378,13 @@ def database(
     region_slug: str = "blr1",
     project_id: str,
     tags: Sequence[str] = (),
+    engine: str = "pg",
+    version: str = "16",
+    size_slug: str = "db-s-1vcpu-1gb",
+    num_nodes: int = 1,
+    storage_gib: int = 10,
 ) -> Item:
-    """A managed PostgreSQL cluster; its reply carries passwords, as the provider's does."""
+    """A managed database cluster; its reply carries passwords, as the provider's does."""
 
     def connection(host: str) -> Item:
         return {
@@ -395,11 +400,11 @@ def database(
     return {
         "id": database_id,
         "name": name,
-        "engine": "pg",
-        "version": "16",
-        "semantic_version": "16.4",
-        "num_nodes": 1,
-        "size": "db-s-1vcpu-1gb",
+        "engine": engine,
+        "version": version,
+        "semantic_version": f"{version}.4",
+        "num_nodes": num_nodes,
+        "size": size_slug,
         "region": region_slug,
         "status": "online",
         "created_at": created_at,
@@ -411,7 +416,33 @@ def database(
         "users": [{"name": "doadmin", "role": "primary", "password": PLANTED}],
         "maintenance_window": {"day": "sunday", "hour": "02:00:00", "pending": False, "description": []},
         "project_id": project_id,
-        "storage_size_mib": 10240,
+        "storage_size_mib": storage_gib * 1024,
+    }
+
+
+def database_replica(replica_id: str, name: str, *, created_at: str, region_slug: str = "blr1", size_slug: str = "db-s-1vcpu-1gb") -> Item:
+    """A read-only replica, as its cluster's own list shows it; passwords and all."""
+    host = f"{name}.db.ondigitalocean.com"
+    connection = {
+        "uri": f"postgres://doadmin:{PLANTED}@{host}:25060/defaultdb",
+        "host": host,
+        "port": 25060,
+        "user": "doadmin",
+        "password": PLANTED,
+        "ssl": True,
+    }
+    return {
+        "id": replica_id,
+        "name": name,
+        "region": region_slug,
+        "size": size_slug,
+        "status": "online",
+        "tags": [],
+        "created_at": created_at,
+        "private_network_uuid": _uuid("vpc", region_slug),
+        "connection": {**connection, "database": "defaultdb"},
+        "private_connection": {**connection, "database": "defaultdb"},
+        "storage_size_mib": 30720,
     }
 
 
@@ -447,7 +478,13 @@ def app(app_id: str, name: str, *, created_at: str, project_id: str) -> Item:
 
 
 def kubernetes_cluster(
-    cluster_id: str, name: str, *, created_at: str, region_slug: str = "blr1", node_droplet_ids: Sequence[int] = ()
+    cluster_id: str,
+    name: str,
+    *,
+    created_at: str,
+    region_slug: str = "blr1",
+    node_droplet_ids: Sequence[int] = (),
+    ha: bool = False,
 ) -> Item:
     """A Kubernetes cluster of one node pool; the nodes name their droplets, as text."""
     tags = ["k8s", f"k8s:{cluster_id}"]
@@ -469,7 +506,7 @@ def kubernetes_cluster(
                 "size": "s-2vcpu-4gb",
                 "count": len(node_droplet_ids),
                 "tags": [*tags, "k8s:worker"],
-                "labels": None,
+                "labels": {"token": PLANTED},
                 "taints": [],
                 "auto_scale": False,
                 "min_nodes": 0,
@@ -493,7 +530,345 @@ def kubernetes_cluster(
         "created_at": created_at,
         "updated_at": created_at,
         "surge_upgrade": True,
-        "ha": False,
+        "ha": ha,
         "registry_enabled": False,
         "registries": None,
+    }
+
+
+def function_namespace(namespace_uuid: str, label: str, *, created_at: str, region_slug: str = "blr1") -> Item:
+    """A functions namespace; `key` is its password."""
+    return {
+        "uuid": namespace_uuid,
+        "namespace": f"fn-{_uuid('namespace', namespace_uuid)}",
+        "label": label,
+        "region": region_slug,
+        "api_host": f"https://faas-{region_slug}-a1b2c3d4.doserverless.co",
+        "key": PLANTED,
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+
+
+def registry(name: str, *, created_at: str, region_slug: str = "blr1", tier: str = "basic", monthly_cents: int = 500) -> Item:
+    """A container registry with its plan."""
+    return {
+        "name": name,
+        "created_at": created_at,
+        "region": region_slug,
+        "storage_usage_bytes": 29_393_920,
+        "storage_usage_bytes_updated_at": "2026-05-12T04:10:00Z",
+        "subscription": {
+            "tier": {
+                "name": tier.title(),
+                "slug": tier,
+                "included_repositories": 5,
+                "included_storage_bytes": 5_368_709_120,
+                "allow_storage_overage": True,
+                "included_bandwidth_bytes": 5_368_709_120,
+                "monthly_price_in_cents": monthly_cents,
+                "storage_overage_price_in_cents": 2,
+            },
+            "created_at": created_at,
+            "updated_at": created_at,
+        },
+    }
+
+
+def spaces_key(name: str, *buckets: str, created_at: str) -> Item:
+    """An access key for Spaces; without buckets it may use all of them, and its grant names none."""
+    grants = [{"bucket": bucket, "permission": "readwrite"} for bucket in buckets]
+    return {
+        "name": name,
+        "grants": grants or [{"bucket": "", "permission": "fullaccess"}],
+        "access_key": PLANTED + _uuid("key", name)[:6],
+        "created_at": created_at,
+    }
+
+
+def cdn_endpoint(endpoint_id: str, bucket: str, *, created_at: str, region_slug: str = "sgp1") -> Item:
+    """A CDN endpoint in front of a bucket."""
+    return {
+        "id": endpoint_id,
+        "origin": f"{bucket}.{region_slug}.digitaloceanspaces.com",
+        "endpoint": f"{bucket}.{region_slug}.cdn.digitaloceanspaces.com",
+        "ttl": 3600,
+        "created_at": created_at,
+    }
+
+
+def certificate(certificate_id: str, name: str, *domains: str, created_at: str) -> Item:
+    """A Let's Encrypt certificate."""
+    return {
+        "id": certificate_id,
+        "name": name,
+        "not_after": "2026-08-01T00:00:00Z",
+        "sha1_fingerprint": _uuid("fingerprint", name).replace("-", ""),
+        "created_at": created_at,
+        "dns_names": list(domains),
+        "state": "verified",
+        "type": "lets_encrypt",
+    }
+
+
+def vpc(vpc_id: str, name: str, *, created_at: str, region_slug: str = "blr1", default: bool = False) -> Item:
+    """A private network."""
+    return {
+        "id": vpc_id,
+        "urn": f"do:vpc:{vpc_id}",
+        "name": name,
+        "description": f"Network of {name}",
+        "region": region_slug,
+        "ip_range": "10.122.0.0/16",
+        "default": default,
+        "created_at": created_at,
+    }
+
+
+def vpc_peering(peering_id: str, name: str, *vpc_ids: str, created_at: str) -> Item:
+    """Two private networks made one."""
+    return {"id": peering_id, "name": name, "vpc_ids": list(vpc_ids), "status": "ACTIVE", "created_at": created_at}
+
+
+def nat_gateway(gateway_id: str, name: str, *, created_at: str, vpc_id: str, region_slug: str = "blr1") -> Item:
+    """A NAT gateway of a private network."""
+    return {
+        "id": gateway_id,
+        "name": name,
+        "type": "PUBLIC",
+        "state": "ACTIVE",
+        "region": region_slug,
+        "size": 1,
+        "vpcs": [{"vpc_uuid": vpc_id, "gateway_ip": "10.122.0.5"}],
+        "egresses": {"public_gateways": [{"ipv4": "139.59.60.61"}]},
+        "udp_timeout_seconds": 30,
+        "icmp_timeout_seconds": 30,
+        "tcp_timeout_seconds": 30,
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+
+
+def autoscale_pool(pool_id: str, name: str, *, created_at: str, project_id: str, region_slug: str = "blr1") -> Item:
+    """A pool of droplets made from one template, whose user data holds a secret as people's do."""
+    return {
+        "id": pool_id,
+        "name": name,
+        "config": {"min_instances": 1, "max_instances": 5, "target_cpu_utilization": 0.5, "cooldown_minutes": 10},
+        "droplet_template": {
+            "name": name,
+            "region": region_slug,
+            "size": "s-1vcpu-2gb",
+            "image": "ubuntu-22-04-x64",
+            "ssh_keys": ["3b:16:e4:bf:8b:00:8b:b8:59:8c:a9:d3:f0:19:fa:45"],
+            "tags": ["pool"],
+            "vpc_uuid": _uuid("vpc", region_slug),
+            "with_droplet_agent": True,
+            "project_id": project_id,
+            "ipv6": False,
+            "user_data": f"#!/bin/sh\nexport TOKEN={PLANTED}\n",
+        },
+        "current_utilization": {"memory": 0.35, "cpu": 0.21},
+        "created_at": created_at,
+        "updated_at": created_at,
+        "status": "active",
+        "active_resources_count": 1,
+    }
+
+
+def reserved_ipv6(ip: str, *, reserved_at: str, region_slug: str = "blr1", droplet: Item | None = None) -> Item:
+    """A reserved IPv6 address, assigned to a whole droplet object or to nothing."""
+    return {"ip": ip, "region_slug": region_slug, "reserved_at": reserved_at, "droplet": droplet}
+
+
+def uptime_check(check_id: str, name: str, target: str) -> Item:
+    """A check that an address answers."""
+    return {"id": check_id, "name": name, "type": "https", "target": target, "regions": ["us_east", "eu_west"], "enabled": True}
+
+
+def alert_policy(policy_id: str, description: str) -> Item:
+    """An alert on the load of droplets; the address of a Slack hook is a secret."""
+    return {
+        "uuid": policy_id,
+        "type": "v1/insights/droplet/cpu",
+        "description": description,
+        "compare": "GreaterThan",
+        "value": 80.0,
+        "window": "5m",
+        "entities": [],
+        "tags": ["web"],
+        "alerts": {
+            "email": [f"{PLANTED}@showcase.example"],
+            "slack": [{"channel": "ops", "url": f"https://hooks.slack.com/services/{PLANTED}"}],
+        },
+        "enabled": True,
+    }
+
+
+def nfs_share(share_id: str, name: str, *, created_at: str, size_gib: int, vpc_id: str, region_slug: str = "blr1") -> Item:
+    """A network file share."""
+    return {
+        "id": share_id,
+        "name": name,
+        "size_gib": size_gib,
+        "region": region_slug,
+        "status": "ACTIVE",
+        "created_at": created_at,
+        "vpc_ids": [vpc_id],
+        "performance_tier": "standard",
+        "mount_path": f"/{share_id}",
+        "host": "10.122.0.64",
+    }
+
+
+def nfs_snapshot(snapshot_id: str, name: str, *, created_at: str, size_gib: int, share_id: str, region_slug: str = "blr1") -> Item:
+    """A snapshot of a network file share."""
+    return {
+        "id": snapshot_id,
+        "name": name,
+        "size_gib": size_gib,
+        "region": region_slug,
+        "status": "ACTIVE",
+        "created_at": created_at,
+        "share_id": share_id,
+    }
+
+
+def dedicated_inference(inference_id: str, name: str, *, created_at: str, vpc_id: str, region_slug: str = "tor1") -> Item:
+    """A model on GPUs of its own."""
+    return {
+        "id": inference_id,
+        "status": "active",
+        "region": region_slug,
+        "vpc_uuid": vpc_id,
+        "spec": {
+            "version": 1,
+            "name": name,
+            "region": region_slug,
+            "vpc": {"uuid": vpc_id},
+            "enable_public_endpoint": True,
+            "model_deployments": [
+                {
+                    "model_id": _uuid("model", name),
+                    "model_slug": "mistral/mistral-7b-instruct-v3",
+                    "model_provider": "hugging_face",
+                    "workload_config": {"note": PLANTED},
+                    "accelerators": [{"accelerator_id": _uuid("gpu", name), "accelerator_slug": "gpu-h100x1-80gb", "scale": 1}],
+                }
+            ],
+        },
+        "endpoints": {"public_endpoint_fqdn": f"https://{name}.inference.example"},
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+
+
+def vector_database(database_id: str, name: str, *, created_at: str, project_id: str, region_slug: str = "tor1") -> Item:
+    """A vector database."""
+    return {
+        "id": database_id,
+        "name": name,
+        "size": "small",
+        "region": region_slug,
+        "status": "active",
+        "tags": ["search"],
+        "project_id": project_id,
+        "owner_uuid": _uuid("owner"),
+        "config": {"weaviate_version": "1.30.0", "default_quantization": "rq", "enable_auto_schema": True},
+        "endpoints": {"http": f"https://{name}.vector.example", "grpc": f"grpc-{name}.vector.example"},
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+
+
+def genai_agent(agent_id: str, name: str, *, created_at: str, project_id: str, region_slug: str = "tor1") -> Item:
+    """A GenAI agent; its servers' headers carry keys."""
+    return {
+        "uuid": agent_id,
+        "name": name,
+        "instruction": f"You know that the password is {PLANTED}.",
+        "region": region_slug,
+        "project_id": project_id,
+        "tags": ["support"],
+        "model": {"uuid": _uuid("model"), "name": "Llama 3.3 Instruct (70B)"},
+        "mcp_servers": [{"server_label": "crm", "server_url": "https://crm.example", "authorization": PLANTED}],
+        "deployment": {"status": "STATUS_RUNNING", "visibility": "VISIBILITY_PRIVATE", "created_at": created_at, "updated_at": created_at},
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+
+
+def genai_knowledge_base(base_id: str, name: str, *, created_at: str, project_id: str, database_id: str, region_slug: str = "tor1") -> Item:
+    """A knowledge base of agents, in a managed OpenSearch."""
+    return {
+        "uuid": base_id,
+        "name": name,
+        "region": region_slug,
+        "project_id": project_id,
+        "database_id": database_id,
+        "embedding_model_uuid": _uuid("embedding"),
+        "is_public": False,
+        "tags": [],
+        "user_id": "258992",
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+
+
+def addon(addon_id: str, name: str, *, plan: str = "starter", price: int = 20) -> Item:
+    """Software of others, subscribed to; `sso_url` signs whoever has it in."""
+    return {
+        "uuid": addon_id,
+        "name": name,
+        "state": "provisioned",
+        "app_name": "Logs & More",
+        "app_slug": "logs-and-more",
+        "plan_name": plan.title(),
+        "plan_slug": plan,
+        "plan_price_per_month": price,
+        "has_config": True,
+        "metadata": [{"name": "api_token", "value": PLANTED}],
+        "sso_url": f"https://addons.example/sso?token={PLANTED}",
+        "message": "",
+    }
+
+
+def ssh_key(key_id: int, name: str) -> Item:
+    """A public key."""
+    return {"id": key_id, "name": name, "fingerprint": ":".join(["3b"] * 16), "public_key": f"ssh-ed25519 {PLANTED} {name}"}
+
+
+def tag(name: str, count: int) -> Item:
+    """A tag and on how many things it is."""
+    return {"name": name, "resources": {"count": count, "droplets": {"count": count}}}
+
+
+def partner_attachment(attachment_id: str, name: str, *, created_at: str, vpc_id: str, region_slug: str = "nyc3") -> Item:
+    """A private line to another network."""
+    return {
+        "id": attachment_id,
+        "name": name,
+        "state": "active",
+        "connection_bandwidth_in_mbps": 1000,
+        "region": region_slug,
+        "naas_provider": "megaport",
+        "vpc_ids": [vpc_id],
+        "bgp": {"local_asn": 64512, "peer_asn": 64513, "local_router_ip": "169.254.0.1/29", "peer_router_ip": "169.254.0.6/29"},
+        "created_at": created_at,
+    }
+
+
+def byoip_prefix(prefix_id: str, prefix: str, *, project_id: str, region_slug: str = "nyc3") -> Item:
+    """Addresses that the customer brought."""
+    return {
+        "uuid": prefix_id,
+        "name": f"Prefix {prefix}",
+        "prefix": prefix,
+        "status": "active",
+        "region": region_slug,
+        "validations": [],
+        "failure_reason": "",
+        "locked": False,
+        "advertised": True,
+        "project_id": project_id,
     }

@@ -53,6 +53,7 @@ class _Spent:
     """When a token's requests of the last hour were made, oldest first (seconds since the epoch)."""
 
     times: deque[float] = field(default_factory=deque)
+    special: dict[str, deque[float]] = field(default_factory=dict)
 
     def take(self, limit: int) -> dict[str, str]:
         """Counts a request and returns the rate-limit headers; raises _Refused when the hour or the minute is spent.
@@ -78,6 +79,19 @@ class _Spent:
         times.append(now)
         return headers
 
+    def take_special(self, path: str) -> None:
+        """Counts a request of a list with a limit of its own; raises _Refused when that is spent."""
+        now = time.time()
+        for prefix, limit, seconds in _SPECIAL_LIMITS:
+            if path.startswith(prefix):
+                times = self.special.setdefault(prefix, deque(maxlen=limit))
+                if len(times) == limit and times[0] > now - seconds:
+                    raise _Refused("too_many_requests", headers={"retry-after": str(math.ceil(times[0] + seconds - now))})
+                times.append(now)
+
+
+# Limits of single lists, beside the general one: path prefix, requests, in so many seconds ("Rate Limit").
+_SPECIAL_LIMITS = (("/v2/account/keys", 10, 60), ("/v2/cdn/endpoints", 5, 10))
 
 _Answer = Callable[[SimulatedAccount, Request], Item | Response]
 
@@ -167,12 +181,38 @@ class SimulatedServer:
             "/v2/domains": ("domains", lambda account, _: account.domains),
             "/v2/apps": ("apps", lambda account, _: account.apps),
             "/v2/kubernetes/clusters": ("kubernetes_clusters", lambda account, _: account.kubernetes_clusters),
+            "/v2/regions": ("regions", lambda *_: [items.region(slug) for slug in items.REGIONS]),
+            "/v2/spaces/keys": ("keys", lambda account, _: account.spaces_keys),
+            "/v2/cdn/endpoints": ("endpoints", lambda account, _: account.cdn_endpoints),
+            "/v2/certificates": ("certificates", lambda account, _: account.certificates),
+            "/v2/vpcs": ("vpcs", lambda account, _: account.vpcs),
+            "/v2/vpc_peerings": ("vpc_peerings", lambda account, _: account.vpc_peerings),
+            "/v2/vpc_nat_gateways": ("vpc_nat_gateways", lambda account, _: account.nat_gateways),
+            "/v2/droplets/autoscale": ("autoscale_pools", lambda account, _: account.autoscale_pools),
+            "/v2/reserved_ipv6": ("reserved_ipv6s", lambda account, _: account.reserved_ipv6s),
+            "/v2/uptime/checks": ("checks", lambda account, _: account.uptime_checks),
+            "/v2/monitoring/alerts": ("policies", lambda account, _: account.alert_policies),
+            "/v2/dedicated-inferences": ("dedicated_inferences", lambda account, _: account.dedicated_inferences),
+            "/v2/account/keys": ("ssh_keys", lambda account, _: account.ssh_keys),
+            "/v2/tags": ("tags", lambda account, _: account.tags),
+            "/v2/partner_network_connect/attachments": ("partner_attachments", lambda account, _: account.partner_attachments),
+            "/v2/byoip_prefixes": ("byoip_prefixes", lambda account, _: account.byoip_prefixes),
             "/v2/customers/my/billing_history": ("billing_history", lambda account, _: account.billing_history),
             "/v2/customers/my/invoices/{invoice}": ("invoice_items", lambda *asked: _invoice(*asked).items),
         }
         single: dict[str, _Answer] = {
             "/v2/account": lambda account, _: {"account": account.user()},
-            "/v2/databases": lambda account, _: {"databases": account.databases},  # the one list without pages
+            # The lists without pages, and those that page in ways of their own.
+            "/v2/databases": lambda account, _: {"databases": account.databases},
+            "/v2/databases/{database}/replicas": _replicas,
+            "/v2/functions/namespaces": lambda account, _: {"namespaces": account.function_namespaces},
+            "/v2/registries": lambda account, _: {"registries": account.registries},
+            "/v2/add-ons/saas": lambda account, _: {"resources": account.addons},
+            "/v2/nfs": lambda account, request: {"shares": _of_region(account.nfs_shares, request)},
+            "/v2/nfs/snapshots": lambda account, request: {"snapshots": _of_region(account.nfs_snapshots, request)},
+            "/v2/vector-databases": lambda account, request: _with_total(request, "vector_dbs", account.vector_databases),
+            "/v2/gen-ai/agents": lambda account, request: _genai_page(request, "agents", account.genai_agents),
+            "/v2/gen-ai/knowledge_bases": lambda account, request: _genai_page(request, "knowledge_bases", account.genai_knowledge_bases),
             "/v2/images/{image:int}": _image,
             "/v2/customers/my/balance": lambda account, _: account.balance,
             "/v2/customers/my/invoices": _invoices,
@@ -194,8 +234,9 @@ class SimulatedServer:
             headers = {"x-request-id": str(uuid.uuid4())}
             try:
                 account = self._account(request)
-                headers |= self._spent.setdefault(account.token, _Spent()).take(account.ratelimit_limit)
-                path = request.url.path
+                spent, path = self._spent.setdefault(account.token, _Spent()), request.url.path
+                headers |= spent.take(account.ratelimit_limit)
+                spent.take_special(path)
                 if any(path == denied or path.startswith(f"{denied.rstrip('/')}/") for denied in account.denied):
                     raise _Refused("forbidden")
                 request.state.body = await request.body()
@@ -261,6 +302,38 @@ def _page(request: Request, key: str, everything: Sequence[Item]) -> Item:
         "links": {"pages": pages} if pages else {},
         "meta": {"total": len(everything)},
     }
+
+
+def _with_total(request: Request, key: str, everything: Sequence[Item]) -> Item:
+    """A page that says no more of the others than how many items there are in all."""
+    page = _page(request, key, everything)
+    return {key: page[key], "total": len(everything)}
+
+
+def _genai_page(request: Request, key: str, everything: Sequence[Item]) -> Item:
+    """A page as the GenAI part of the API cuts it."""
+    page, per_page = _number(request, "page", 1), _number(request, "per_page", 20)
+    pages = math.ceil(len(everything) / per_page)
+    return {
+        key: everything[(page - 1) * per_page : page * per_page],
+        "links": {"pages": {"next": f"{_PRODUCTION}{request.url.path}?page={page + 1}"} if page < pages else {}},
+        "meta": {"page": page, "pages": pages, "total": len(everything)},
+    }
+
+
+def _of_region(everything: Sequence[Item], request: Request) -> list[Item]:
+    """NFS is listed region by region."""
+    region = request.query_params.get("region")
+    if region not in items.REGIONS:
+        raise _Refused("bad_request", message="region is required")
+    return [item for item in everything if item["region"] == region]
+
+
+def _replicas(account: SimulatedAccount, request: Request) -> Item:
+    asked = request.path_params["database"]
+    if not any(database["id"] == asked for database in account.databases):
+        raise _Refused("not_found")
+    return {"replicas": account.database_replicas.get(asked, [])}
 
 
 def _droplets(account: SimulatedAccount, request: Request) -> list[Item]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -36,6 +37,10 @@ _MAX_PAGES = 5_000
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_WAIT = 3600.0  # the request budget renews within the hour, so nothing honest asks for a longer wait
 _MAX_BACKOFF = 60.0
+
+# Limits beside the general one: path prefix, requests, in so many seconds.
+# https://docs.digitalocean.com/reference/api/digitalocean/#section/Introduction/Rate-Limit
+_SPECIAL_LIMITS = (("/v2/account/keys", 10, 60.0), ("/v2/cdn/endpoints", 5, 10.0))
 
 # Indirection for tests, which need not wait real minutes.
 _clock = time.monotonic
@@ -90,6 +95,16 @@ class Forbidden(ProviderError):  # noqa: N818
 
 class NotFound(ProviderError):  # noqa: N818
     """The provider has no such thing (404)."""
+
+
+class Paging(Enum):
+    """How a list is cut into pages, and what it says about its length."""
+
+    PAGES = "meta.total always, links.pages.next on every page but the last"
+    LINKS = "as PAGES, but meta.total may be missing"
+    META = "meta.page, meta.pages, meta.total and links, each of which may be missing"
+    TOTAL = "total beside the items, neither links nor meta"
+    SINGLE = "no pages: one reply holds everything"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +180,10 @@ class Client:
         self._on_wait = on_wait or (lambda _seconds, _reason: None)
         self._timeout = timeout
         self._budget = _Budget(self._on_wait)
+        self._special = [(prefix, _Window(limit, seconds)) for prefix, limit, seconds in _SPECIAL_LIMITS]
         self._local = _Local()
         self._account: Account | None = None
+        self.listed: dict[str, Listing] = {}  # complete listings that others are read along, for as long as this client lives
         host = httpx.URL(self._base).host
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {token}", "User-Agent": "arcadia-dagster"},
@@ -246,15 +263,17 @@ class Client:
         id_field: str | None = "id",
         scope: str | None = None,
         params: Params | None = None,
-        total_required: bool = True,
+        paging: Paging = Paging.PAGES,
     ) -> Listing:
         """Every item under `key` on all pages of `path`.
 
         Never raises ProviderError: it is in `.error`, beside what had been read. `id_field` names what makes an item
-        distinct; None where equal items are legal. `total_required=False` is for lists whose `meta.total` is optional.
+        distinct; None where equal items are legal.
 
         Pages are asked for by number, because `links` name the provider's host and not the configured one. The last
-        page is the one without `links.pages.next`, unless `meta.total` says that there are more items.
+        page is the one without `links.pages.next`, unless `meta.total` says that there are more items. A list that may
+        leave both out, and does, is read on until a page is empty: a page that is not full proves nothing, because the
+        provider may allow less to a page than was asked for.
 
         A read that does not add up (an item on two pages, a total that changes or is not reached) is done once more
         from page 1. What cannot be seen: between two pages, an item on a page already read is deleted and another is
@@ -276,7 +295,7 @@ class Client:
                         id_field=id_field,
                         scope=scope,
                         params=params,
-                        total_required=total_required,
+                        paging=paging,
                     )
                 finally:
                     seen.update(items)
@@ -305,17 +324,19 @@ class Client:
         id_field: str | None,
         scope: str | None,
         params: Params | None,
-        total_required: bool,
+        paging: Paging,
     ) -> str | None:
         """Read page 1 to the last into `items`. Returns what does not add up, None if all does."""
         total: int | None = None
         previous: dict[str, Any] | None = None
         for number in range(1, _MAX_PAGES + 1):
             query = {**(params or {}), "per_page": _PER_PAGE, "page": number}
+            if paging is Paging.SINGLE:  # and yet, should it say that there is more, that is read too
+                query = {**(params or {}), **({"page": number} if number > 1 else {})}
             body = self.get(path, kind=kind, scope=scope, params=query)
             known = len(items)
             try:
-                page = _Page.read(body, key, total_required=total_required)
+                page = _Page.read(body, key, number, paging)
                 for item in page.items:
                     items[str(len(items)) if id_field is None else _id(item, id_field)] = item
             except ValueError as error:
@@ -325,7 +346,7 @@ class Client:
             total = total if page.total is None else page.total
             if page.items and body == previous:
                 return f"page {number} is page {number - 1} again"
-            if not page.has_next and (total is None or len(items) >= total):
+            if page.is_last(read=len(items), total=total):
                 break
             if len(items) == known:
                 return f"page {number} brings nothing new and is not the last ({len(items)} items, meta.total {total})"
@@ -403,6 +424,8 @@ class Client:
     ) -> tuple[bytes, httpx.Response]:
         """One HTTP request: the whole body and the reply's head, or ProviderError."""
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": "application/json"}
+        window = next((window for prefix, window in self._special if path == prefix or path.startswith(f"{prefix}/")), None)
+        window_from = 0.0 if window is None else window.acquire(path, self._on_wait)
         sent_at = self._budget.acquire()
         self._local.requests += 1
         self._local.deadline = time.monotonic() + 4 * self._timeout
@@ -419,6 +442,8 @@ class Client:
             raise self._broken(error, method, kind=kind, path=path) from error
         finally:
             self._budget.release(sent_at)
+            if window is not None:
+                window.release(window_from)
         if reply.status_code == 200 or (method == "POST" and reply.is_success):
             return bytes(content), reply
         raise self._refused(reply, bytes(content), method, held=held, kind=kind, path=path, scope=scope)
@@ -501,20 +526,39 @@ def _advice(status: int, wait: float) -> str:
 class _Page:
     items: Items
     total: int | None
-    has_next: bool
+    has_next: bool | None  # None: nothing says
 
     @classmethod
-    def read(cls, body: Mapping[str, Any], key: str, *, total_required: bool) -> "_Page":
-        """Raises ValueError for a body that is no page of `key`."""
+    def read(cls, body: Mapping[str, Any], key: str, number: int, paging: Paging) -> "_Page":
+        """Page `number` of a list. Raises ValueError for a body that is no page of `key`."""
         items = body.get(key)
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise ValueError(f"{key!r} is not a list of objects")
-        total = _inner(body, "meta").get("total")
-        if total is None and total_required:
+        meta = _inner(body, "meta")
+        where, holder = ("total", body) if paging is Paging.TOTAL else ("meta.total", meta)
+        total = _count(holder.get("total"), where, as_text=paging in (Paging.META, Paging.TOTAL))
+        if total is None and paging is Paging.PAGES:
             raise ValueError("meta.total is missing")
-        if total is not None and (not isinstance(total, int) or isinstance(total, bool) or total < 0):
-            raise ValueError("meta.total is not a number of items")
-        return cls(items=items, total=total, has_next=bool(_inner(_inner(body, "links"), "pages").get("next")))
+        has_next: bool | None = bool(_inner(_inner(body, "links"), "pages").get("next"))
+        if not has_next and paging in (Paging.META, Paging.TOTAL):
+            pages = _count(meta.get("pages"), "meta.pages", as_text=True)
+            has_next = number < pages if pages is not None else None if total is None else False
+        return cls(items=items, total=total, has_next=has_next)
+
+    def is_last(self, *, read: int, total: int | None) -> bool:
+        """Whether the list ends here, with `read` items of `total`."""
+        if self.has_next is None:
+            return not self.items
+        return not self.has_next and (total is None or read >= total)
+
+
+def _count(value: Any, where: str, *, as_text: bool) -> int | None:
+    """A number of items or pages, None if missing; 64-bit ones may come as text. Raises ValueError for what is none."""
+    if as_text and isinstance(value, str) and re.fullmatch(r"\d{1,18}", value, re.ASCII):
+        return int(value)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ValueError(f"{where} is not a number of items")
+    return value
 
 
 def _inner(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -537,6 +581,35 @@ class _Local(threading.local):
 
     deadline = math.inf  # of the request, on the monotonic clock
     requests = 0
+
+
+class _Window:
+    """A limit of so many requests in so many seconds, for some paths only. Shared by threads."""
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit, self._seconds = limit, seconds
+        self._lock = threading.Lock()
+        self._times: list[float] = []  # of the last `limit` requests: when sent, then when answered
+
+    def acquire(self, path: str, on_wait: Callable[[float, str], None]) -> float:
+        """Wait until a request may be sent, and count it. Returns its time, for `release`."""
+        while True:
+            with self._lock:
+                now = _clock()
+                self._times = [time for time in self._times if time + self._seconds > now]
+                if len(self._times) < self._limit:
+                    self._times.append(now)
+                    return now
+                wait = self._times[-self._limit] + self._seconds - now
+            on_wait(wait, f"the provider allows {self._limit} requests of {path} in {self._seconds:.0f} s")
+            _sleep(max(wait, 0.001))
+
+    def release(self, sent_at: float) -> None:
+        """The request is over. It counts from now on: when the provider counted it is not known better than that."""
+        with self._lock:
+            if sent_at in self._times:
+                self._times.remove(sent_at)
+            self._times.append(_clock())
 
 
 class _Budget:

@@ -1,14 +1,14 @@
-"""Reading what an account has: one function for kinds with a plain listing, and the three readings that take more than one list.
+"""Reading what an account has: one function for every kind's listing, and the readings that take more than one list.
 
 Each returns a `Listing` or something like it: what was read, what it cost, and the error that cut it short. Nothing here decides what a
 missing item means.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
+from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Resource
 from arcadia_dagster.digitalocean.urns import parse_urn
 
@@ -29,6 +29,7 @@ class Walk:
     memberships: dict[tuple[str, str], str]
     requests: int
     error: str | None
+    problem: ProviderError | None = None  # the provider's part in the error
 
 
 def list_kind(client: Client, kind: Kind) -> Listing:
@@ -37,12 +38,59 @@ def list_kind(client: Client, kind: Kind) -> Listing:
         raise ValueError(f"{kind.name} has no listing; it is known from project URNs only")
     if kind.name == "droplet_backup":
         return list_backups(client)
-    listing = Listing(items=[], requests=0, error=None, id_field=kind.id)
-    for query in kind.passes:
-        listing += client.list(kind.path, kind.key, kind=kind.name, id_field=kind.id, scope=kind.scope, params=query)
-        if listing.error is not None:
+    if kind.listed_along is not None:
+        return _list_along(client, kind, KINDS[kind.listed_along])
+    listing = Listing(items=[], requests=0, error=None, id_field=kind.list_id)
+    passes: Iterable[Mapping[str, str]] = kind.passes
+    if kind.per_region:
+        regions = _remembered(client, "region", _list_regions)
+        listing = Listing(items=[], requests=regions.requests, error=regions.error, id_field=kind.list_id)
+        passes = [{"region": region["slug"]} for region in regions.items]
+    for query in passes:
+        if listing.error is not None and not kind.per_region:  # what other regions hold is worth knowing all the same
             break
+        listing += _list(client, kind, kind.path, query)
+    if kind.inner is not None:
+        listing = _inside(listing, kind, kind.inner)
     return listing
+
+
+def _list(client: Client, kind: Kind, path: str, query: Mapping[str, str] | None = None) -> Listing:
+    return client.list(path, kind.key or "", kind=kind.name, id_field=kind.list_id, scope=kind.scope, params=query, paging=kind.paging)
+
+
+def _list_regions(client: Client) -> Listing:
+    return client.list("/v2/regions", "regions", kind="region", id_field="slug", scope="regions:read")
+
+
+def _remembered(client: Client, name: str, read: Callable[[Client], Listing]) -> Listing:
+    """A listing that others are read along; one that this client has read already costs nothing again."""
+    known = client.listed.get(name)
+    if known is not None:
+        return Listing(items=known.items, requests=0, error=None, id_field=known.id_field)
+    listing = read(client)
+    if listing.complete:
+        client.listed[name] = listing
+    return listing
+
+
+def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
+    """The lists that every thing of the parent's kind has of its own, as one; each item with the `parent_id` of whose list it was in."""
+    parents = _remembered(client, parent.name, lambda client: list_kind(client, parent))
+    listing = Listing(items=[], requests=parents.requests, error=parents.error, id_field=kind.list_id)
+    only_field, values = kind.along_only or (None, ())
+    for item in parents.items if parents.complete else ():
+        if only_field is None or item.get(only_field) in values:
+            one = _list(client, kind, str(kind.path).format(id=item[parent.list_id]))
+            items = [{**child, "parent_id": item[parent.list_id]} for child in one.items]
+            listing += Listing(items=items, requests=one.requests, error=one.error, id_field=kind.list_id)
+    return listing
+
+
+def _inside(listing: Listing, kind: Kind, field: str) -> Listing:
+    """The things that the items of a listing name in a list of their own, each once; what names nothing is left out."""
+    inner = {entry[kind.id]: entry for item in listing.items for entry in item.get(field) or () if entry.get(kind.id)}
+    return Listing(items=list(inner.values()), requests=listing.requests, error=listing.error, id_field=kind.id)
 
 
 def read_kind(kind: Kind, listing: Listing) -> Reading:
@@ -91,12 +139,13 @@ def list_backups(client: Client) -> Listing:
 def walk_projects(client: Client, project_ids: Iterable[str]) -> Walk:
     """What every project holds. A thing that the provider says is gone (`not_found`) does not count as found."""
     memberships: dict[tuple[str, str], str] = {}
-    requests, error = 0, None
+    requests, error, cause = 0, None, None
     for project_id in project_ids:
         listing = client.list(
             f"/v2/projects/{project_id}/resources", "resources", kind="project_resource", id_field="urn", scope="project:read"
         )
         requests += listing.requests
+        cause = cause or listing.error
         error = error or (None if listing.error is None else str(listing.error))
         for item in listing.items:
             if item.get("status") == "not_found":
@@ -105,7 +154,7 @@ def walk_projects(client: Client, project_ids: Iterable[str]) -> Walk:
                 memberships[parse_urn(item["urn"])] = project_id
             except ValueError as problem:
                 error = error or f"project {project_id}: {problem}"
-    return Walk(memberships=memberships, requests=requests, error=error)
+    return Walk(memberships=memberships, requests=requests, error=error, problem=cause)
 
 
 def create_project(client: Client, name: str) -> dict[str, Any]:
@@ -129,7 +178,7 @@ def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence
     # The history pages like the others, though its reply need not say how many entries there are.
     history = client.list(
         "/v2/customers/my/billing_history", "billing_history", kind="billing_history", id_field=None, scope="billing:read",
-        total_required=False,
+        paging=Paging.LINKS,
     )  # fmt: skip
     for listing in (invoices, history):
         if listing.error is not None:

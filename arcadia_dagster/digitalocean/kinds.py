@@ -6,6 +6,7 @@ which URN names and token scope belong to them. A new kind is a new row. No code
 
 import functools
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
+
+from arcadia_dagster.digitalocean.client import Paging
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="deterministic")  # one spelling for one value
 
@@ -45,10 +48,18 @@ class Kind:
 
     name: str
     asset: str | None = None  # the Dagster asset that lists it; None: known from project URNs only
+    job: Literal["sync_inventory", "sync_catalogue", "sync_snapshots", "sync_backups"] = "sync_inventory"
     path: str | None = None
     key: str | None = None  # of the array in the reply
     scope: str | None = None
+    paging: Paging = Paging.PAGES
     passes: tuple[Mapping[str, str], ...] = ({},)  # queries that together make one listing
+    per_region: bool = False  # one query for each region of the provider
+    listed_along: str | None = None  # the kind of which each thing has a list of these; `path` then holds `{id}`
+    along_only: tuple[str, tuple[str, ...]] | None = None  # (field, values) of the things that can have such a list
+    inner: str | None = None  # the field of a listed item that holds the list of these
+    inner_of: str = "id"  # what makes an item distinct that has such a field
+    also_in_walk: bool = False  # its list need not show all: what the walk of the projects finds exists as well
     id: str = "id"
     label: str = "name"  # the field that names it to people
     region: str | None = "region.slug"
@@ -56,6 +67,7 @@ class Kind:
     tags: str | None = "tags"
     created: str | None = "created_at"
     monthly_price: str | None = None
+    price_in_cents: bool = False
     project_id: str | None = None  # where the object itself says which project it is in
     parent: tuple[str | None, str] | None = None  # (field of the parent's kind, field of its id)
     parent_kind: str | None = None  # when it is always the same
@@ -63,8 +75,14 @@ class Kind:
     drift: tuple[str, ...] = ()  # fields whose change behind the owner's back is worth a look, besides region and project
     urn_names: tuple[str, ...] = ()
     in_projects: bool = True  # False: the provider never lists it in a project
+    in_cluster: bool = False  # a Kubernetes cluster makes such things, and tags them with its id
     # Which of an invoice item's two ids is its provider id. Seen filled: resource_id for what has numbers, resource_uuid for the rest.
     billed_id: Literal["resource_id", "resource_uuid"] = "resource_uuid"
+
+    @property
+    def list_id(self) -> str:
+        """The field that tells the items of its list apart."""
+        return self.id if self.inner is None else self.inner_of
 
     def read(self, item: Mapping[str, Any]) -> Resource:
         """The item of a listing, as a Resource. Raises ValueError where the id is missing or a time cannot be read."""
@@ -78,20 +96,27 @@ class Kind:
             if kind_field is not None:
                 parent_kind = _text(_at(item, kind_field))
         price = _at(item, self.monthly_price)
+        tags = _tags(_at(item, self.tags))
+        attrs = _pick(item, self.attrs)
+        if self.in_cluster and (cluster := _cluster(tags)) is not None:
+            attrs["k8s_cluster_id"] = cluster
         return Resource(
             provider_id=provider_id,
             name=_text(_at(item, self.label)) or provider_id,
             region=_region(_at(item, self.region)),
             status=_text(_at(item, self.status)),
-            tags=_tags(_at(item, self.tags)),
-            attrs=_pick(item, self.attrs),
-            monthly_price=None if price is None else Decimal(str(price)),
+            tags=tags,
+            attrs=attrs,
+            monthly_price=None if price is None else Decimal(str(price)) / (100 if self.price_in_cents else 1),
             own_project_id=_text(_at(item, self.project_id)),
             parent_kind=parent_kind if parent_id is not None else None,
             parent_provider_id=parent_id,
             provider_created_at=_time(_at(item, self.created), self.name, provider_id),
         )
 
+
+_CLUSTER_TAG = re.compile(r"k8s:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s@]*@")
 
 _steps = functools.cache(operator.methodcaller("split", "."))
 
@@ -123,6 +148,11 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(sorted(str(tag) for tag in value)) if value else ()
 
 
+def _cluster(tags: Iterable[str]) -> str | None:
+    """The Kubernetes cluster whose tag is among these: its nodes, volumes and load balancers bear `k8s:` and its id."""
+    return next((match[1] for tag in tags if (match := _CLUSTER_TAG.fullmatch(tag))), None)
+
+
 def _time(value: Any, kind: str, provider_id: str) -> datetime | None:
     if value is None or value == "":
         return None
@@ -134,7 +164,10 @@ def _time(value: Any, kind: str, provider_id: str) -> datetime | None:
 
 
 def _settled(value: Any) -> Any:
-    """The same value in one spelling: lists without an order of their own, 2.50 and 2.5 alike, so that re-ordering is no change."""
+    """The same value in one spelling: lists without an order of their own, 2.50 and 2.5 alike, so that re-ordering is no change.
+
+    An address loses the user and password that it may hold.
+    """
     if isinstance(value, dict):
         return {key: _settled(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -142,21 +175,35 @@ def _settled(value: Any) -> Any:
         return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else value.normalize()
+    if isinstance(value, str) and "://" in value:
+        return _USER_IN_URL.sub("", value)
     return value
 
 
 def _pick(item: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The values at these paths and nothing else. `pools[].size` is the size of every pool in a list of them."""
     kept: dict[str, Any] = {}
+    inside: dict[str, list[str]] = {}
     for path in paths:
+        outer, is_list, inner = path.partition("[].")
+        if is_list:
+            inside.setdefault(outer, []).append(inner)
+        else:
+            _put(kept, path, _settled(_at(item, path)))
+    for path, inner_paths in inside.items():
         value = _at(item, path)
-        if value is None:
-            continue
-        *outer, last = _steps(path)
-        place = kept
-        for step in outer:
-            place = place.setdefault(step, {})
-        place[last] = _settled(value)
+        if isinstance(value, list):
+            _put(kept, path, _settled([_pick(one, inner_paths) for one in value if isinstance(one, dict)]))
     return kept
+
+
+def _put(kept: dict[str, Any], path: str, value: Any) -> None:
+    if value is None:
+        return
+    *outer, last = _steps(path)
+    for step in outer:
+        kept = kept.setdefault(step, {})
+    kept[last] = value
 
 
 _ROWS = (
@@ -196,6 +243,7 @@ _ROWS = (
         ),
         drift=("size_slug", "vpc_uuid"),
         urn_names=("droplet",),
+        in_cluster=True,
         billed_id="resource_id",
     ),
     Kind(
@@ -208,10 +256,12 @@ _ROWS = (
         attrs=("size_gigabytes", "description", "droplet_ids", "filesystem_type", "filesystem_label"),
         drift=("size_gigabytes",),
         urn_names=("volume",),
+        in_cluster=True,
     ),
     Kind(
         name="snapshot",
         asset="snapshots",
+        job="sync_snapshots",
         path="/v2/snapshots",
         key="snapshots",
         scope="snapshot:read",
@@ -221,12 +271,14 @@ _ROWS = (
         attrs=("size_gigabytes", "min_disk_size", "resource_type"),
         drift=("size_gigabytes",),
         urn_names=("snapshot", "volumesnapshot", "image"),
+        in_cluster=True,
         in_projects=False,
         billed_id="resource_id",
     ),
     Kind(
         name="droplet_backup",
         asset="droplet_backups",
+        job="sync_backups",
         path="/v2/images",  # with private=true; see backups.py for how droplets are found
         key="images",
         scope="image:read",
@@ -291,6 +343,7 @@ _ROWS = (
         ),
         drift=("forwarding_rules", "size", "size_unit", "droplet_ids", "vpc_uuid"),
         urn_names=("loadbalancer",),
+        in_cluster=True,
     ),
     Kind(
         name="dns_zone",
@@ -306,11 +359,445 @@ _ROWS = (
         attrs=("ttl",),
         urn_names=("domain",),
     ),
-    Kind(name="spaces_bucket", urn_names=("space",)),
-    Kind(name="managed_db", urn_names=("dbaas",)),
-    Kind(name="k8s_cluster", urn_names=("kubernetes",)),
-    Kind(name="app", urn_names=("app",)),
-    Kind(name="reserved_ipv6", urn_names=("floatingipv6", "reservedipv6")),
+    # What is billed, besides
+    Kind(
+        name="spaces_bucket",
+        asset="spaces_buckets",
+        path="/v2/spaces/keys",  # there is no list of buckets: https://docs.digitalocean.com/reference/api/digitalocean/#tag/Spaces-Keys
+        key="keys",
+        scope="spaces_key:read",
+        inner="grants",
+        inner_of="access_key",
+        also_in_walk=True,
+        id="bucket",
+        label="bucket",
+        region=None,
+        status=None,
+        tags=None,
+        created=None,
+        urn_names=("space",),
+    ),
+    Kind(
+        name="managed_db",
+        asset="databases",
+        path="/v2/databases",
+        key="databases",
+        scope="database:read",
+        paging=Paging.SINGLE,
+        region="region",
+        project_id="project_id",
+        attrs=("engine", "version", "size", "num_nodes", "storage_size_mib", "db_names", "private_network_uuid"),
+        drift=("engine", "size", "num_nodes", "storage_size_mib", "private_network_uuid"),
+        urn_names=("dbaas",),
+    ),
+    Kind(
+        name="db_replica",
+        asset="database_replicas",
+        path="/v2/databases/{id}/replicas",
+        key="replicas",
+        scope="database:read",
+        paging=Paging.SINGLE,
+        listed_along="managed_db",
+        # https://docs.digitalocean.com/products/databases/#read-only-nodes: other engines have none, and no such list
+        along_only=("engine", ("pg", "mysql", "advanced_pg", "advanced_mysql")),
+        region="region",
+        parent=(None, "parent_id"),
+        parent_kind="managed_db",
+        attrs=("size", "storage_size_mib", "private_network_uuid"),
+        drift=("size", "storage_size_mib"),
+        in_projects=False,
+    ),
+    Kind(
+        name="k8s_cluster",
+        asset="kubernetes_clusters",
+        path="/v2/kubernetes/clusters",
+        key="kubernetes_clusters",
+        scope="kubernetes:read",
+        region="region",
+        status="status.state",
+        attrs=(
+            "version",
+            "ha",
+            "vpc_uuid",
+            "auto_upgrade",
+            "surge_upgrade",
+            "cluster_subnet",
+            "service_subnet",
+            "registry_enabled",
+            "control_plane_firewall",
+            "node_pools[].id",
+            "node_pools[].name",
+            "node_pools[].size",
+            "node_pools[].count",
+            "node_pools[].auto_scale",
+            "node_pools[].min_nodes",
+            "node_pools[].max_nodes",
+            "node_pools[].nodes[].id",
+            "node_pools[].nodes[].name",
+            "node_pools[].nodes[].droplet_id",
+        ),
+        drift=("ha", "vpc_uuid", "control_plane_firewall"),
+        urn_names=("kubernetes",),
+    ),
+    Kind(
+        name="app",
+        asset="apps",
+        path="/v2/apps",
+        key="apps",
+        scope="app:read",
+        label="spec.name",
+        status=None,
+        tags=None,
+        project_id="project_id",
+        attrs=(
+            "tier_slug",
+            "live_domain",
+            *(
+                f"spec.{components}[].{field}"
+                for components in ("services", "workers", "jobs")
+                for field in ("name", "instance_size_slug", "instance_count", "autoscaling")
+            ),
+            "spec.static_sites[].name",
+            "spec.functions[].name",
+            *(f"spec.databases[].{field}" for field in ("name", "engine", "version", "production", "cluster_name")),
+            "spec.domains[].domain",
+            "spec.egress.type",
+        ),
+        drift=("tier_slug",),
+        urn_names=("app",),
+    ),
+    Kind(
+        name="function_namespace",
+        asset="function_namespaces",
+        path="/v2/functions/namespaces",
+        key="namespaces",
+        scope="function:read",
+        paging=Paging.SINGLE,
+        id="uuid",
+        label="label",
+        region="region",
+        status=None,
+        tags=None,
+        attrs=("namespace", "api_host"),
+        in_projects=False,
+    ),
+    Kind(
+        name="registry",
+        asset="registries",
+        path="/v2/registries",
+        key="registries",
+        scope="registry:read",
+        paging=Paging.SINGLE,
+        id="name",
+        region="region",
+        status=None,
+        tags=None,
+        monthly_price="subscription.tier.monthly_price_in_cents",
+        price_in_cents=True,
+        attrs=("subscription.tier.slug", "subscription.tier.name", "subscription.tier.included_storage_bytes"),
+        drift=("subscription",),
+        in_projects=False,
+    ),
+    Kind(
+        name="nat_gateway",
+        asset="nat_gateways",
+        path="/v2/vpc_nat_gateways",
+        key="vpc_nat_gateways",
+        scope="nat_gateway:read",
+        region="region",
+        status="state",
+        tags=None,
+        attrs=("type", "size", "vpcs[].vpc_uuid", "vpcs[].gateway_ip", "egresses.public_gateways[].ipv4"),
+        drift=("size", "vpcs"),
+        urn_names=("nat_gateway",),
+    ),
+    Kind(
+        name="autoscale_pool",
+        asset="autoscale_pools",
+        path="/v2/droplets/autoscale",
+        key="autoscale_pools",
+        scope="droplet:read",
+        region="droplet_template.region",
+        tags="droplet_template.tags",
+        project_id="droplet_template.project_id",
+        attrs=("config", "droplet_template.size", "droplet_template.image", "droplet_template.vpc_uuid", "droplet_template.ipv6"),
+        drift=("config", "droplet_template"),
+        in_projects=False,
+    ),
+    Kind(
+        name="reserved_ipv6",
+        asset="reserved_ipv6s",
+        path="/v2/reserved_ipv6",
+        key="reserved_ipv6s",
+        scope="reserved_ip:read",
+        id="ip",
+        label="ip",
+        region="region_slug",
+        status=None,
+        tags=None,
+        created="reserved_at",
+        attrs=("droplet.id", "droplet.name"),
+        urn_names=("floatingipv6", "reservedipv6"),
+    ),
+    Kind(
+        name="nfs_share",
+        asset="nfs_shares",
+        job="sync_catalogue",  # billed, yet a request for each region
+        path="/v2/nfs",
+        key="shares",
+        scope="nfs:list",
+        paging=Paging.SINGLE,
+        per_region=True,
+        region="region",
+        tags=None,
+        attrs=("size_gib", "performance_tier", "vpc_ids", "mount_path", "host"),
+        drift=("size_gib", "performance_tier", "vpc_ids"),
+        in_projects=False,
+    ),
+    Kind(
+        name="nfs_snapshot",
+        asset="nfs_snapshots",
+        job="sync_catalogue",
+        path="/v2/nfs/snapshots",
+        key="snapshots",
+        scope="nfs:list",
+        paging=Paging.SINGLE,
+        per_region=True,
+        region="region",
+        tags=None,
+        parent=(None, "share_id"),
+        parent_kind="nfs_share",
+        attrs=("size_gib",),
+        drift=("size_gib",),
+        in_projects=False,
+    ),
+    Kind(
+        name="dedicated_inference",
+        asset="dedicated_inferences",
+        path="/v2/dedicated-inferences",
+        key="dedicated_inferences",
+        scope="dedicated_inference:read",
+        label="spec.name",
+        region="region",
+        tags=None,
+        attrs=(
+            "vpc_uuid",
+            "spec.enable_public_endpoint",
+            "spec.model_deployments[].model_slug",
+            "spec.model_deployments[].model_provider",
+            "spec.model_deployments[].accelerators[].accelerator_slug",
+            "spec.model_deployments[].accelerators[].scale",
+        ),
+        drift=("spec", "vpc_uuid"),
+        in_projects=False,
+    ),
+    Kind(
+        name="vector_database",
+        asset="vector_databases",
+        path="/v2/vector-databases",
+        key="vector_dbs",
+        scope="database:read",
+        paging=Paging.TOTAL,
+        region="region",
+        project_id="project_id",
+        attrs=("size", "config.weaviate_version"),
+        drift=("size",),
+    ),
+    Kind(
+        name="genai_agent",
+        asset="genai_agents",
+        path="/v2/gen-ai/agents",
+        key="agents",
+        scope="genai:read",
+        paging=Paging.META,
+        id="uuid",
+        region="region",
+        status="deployment.status",
+        project_id="project_id",
+        attrs=("model.name", "model.uuid", "deployment.visibility"),
+        drift=("deployment",),
+    ),
+    Kind(
+        name="genai_knowledge_base",
+        asset="genai_knowledge_bases",
+        path="/v2/gen-ai/knowledge_bases",
+        key="knowledge_bases",
+        scope="genai:read",
+        paging=Paging.META,
+        id="uuid",
+        region="region",
+        status=None,
+        project_id="project_id",
+        attrs=("database_id", "embedding_model_uuid", "is_public"),
+        drift=("is_public",),
+    ),
+    Kind(
+        name="addon",
+        asset="addons",
+        path="/v2/add-ons/saas",
+        key="resources",
+        scope="addon:read",
+        paging=Paging.SINGLE,
+        id="uuid",
+        region=None,
+        status="state",
+        tags=None,
+        created=None,
+        monthly_price="plan_price_per_month",
+        attrs=("app_name", "app_slug", "plan_name", "plan_slug"),
+        drift=("plan_slug",),
+        in_projects=False,
+    ),
+    # Billed by their number, or free: what explains the others
+    Kind(
+        name="cdn_endpoint",
+        asset="cdn_endpoints",
+        job="sync_catalogue",
+        path="/v2/cdn/endpoints",
+        key="endpoints",
+        scope="cdn:read",
+        label="endpoint",
+        region=None,
+        status=None,
+        tags=None,
+        attrs=("origin", "custom_domain", "certificate_id", "ttl"),
+        drift=("origin", "custom_domain", "certificate_id"),
+        in_projects=False,
+    ),
+    Kind(
+        name="uptime_check",
+        asset="uptime_checks",
+        job="sync_catalogue",
+        path="/v2/uptime/checks",
+        key="checks",
+        scope="uptime:read",
+        region="regions",
+        status=None,
+        tags=None,
+        created=None,
+        attrs=("type", "target", "enabled"),
+        drift=("enabled",),
+        in_projects=False,
+    ),
+    Kind(
+        name="certificate",
+        asset="certificates",
+        job="sync_catalogue",
+        path="/v2/certificates",
+        key="certificates",
+        scope="certificate:read",
+        region=None,
+        status="state",
+        tags=None,
+        attrs=("type", "dns_names", "not_after", "sha1_fingerprint"),
+        drift=("dns_names",),
+        in_projects=False,
+    ),
+    Kind(
+        name="vpc",
+        asset="vpcs",
+        job="sync_catalogue",
+        path="/v2/vpcs",
+        key="vpcs",
+        scope="vpc:read",
+        region="region",
+        status=None,
+        tags=None,
+        attrs=("ip_range", "description", "default"),
+        drift=("ip_range", "default"),
+        urn_names=("vpc",),
+        in_projects=False,
+    ),
+    Kind(
+        name="vpc_peering",
+        asset="vpc_peerings",
+        job="sync_catalogue",
+        path="/v2/vpc_peerings",
+        key="vpc_peerings",
+        scope="vpc_peering:read",
+        region=None,
+        tags=None,
+        attrs=("vpc_ids",),
+        drift=("vpc_ids",),
+        in_projects=False,
+    ),
+    Kind(
+        name="partner_attachment",
+        asset="partner_attachments",
+        job="sync_catalogue",
+        path="/v2/partner_network_connect/attachments",
+        key="partner_attachments",
+        scope="partner_network_connect:read",
+        region="region",
+        status="state",
+        tags=None,
+        attrs=("connection_bandwidth_in_mbps", "naas_provider", "vpc_ids", "parent_uuid"),
+        drift=("connection_bandwidth_in_mbps", "vpc_ids"),
+        urn_names=("partner_attachment",),
+        in_projects=False,
+    ),
+    Kind(
+        name="byoip_prefix",
+        asset="byoip_prefixes",
+        job="sync_catalogue",
+        path="/v2/byoip_prefixes",
+        key="byoip_prefixes",
+        scope="byoip_prefix:read",
+        id="uuid",
+        label="prefix",
+        region="region",
+        tags=None,
+        created=None,
+        project_id="project_id",
+        attrs=("prefix", "advertised"),
+        drift=("advertised",),
+        in_projects=False,
+    ),
+    Kind(
+        name="alert_policy",
+        asset="alert_policies",
+        job="sync_catalogue",
+        path="/v2/monitoring/alerts",
+        key="policies",
+        scope="monitoring:read",
+        id="uuid",
+        label="description",
+        region=None,
+        status=None,
+        created=None,
+        attrs=("type", "compare", "value", "window", "enabled", "entities"),
+        drift=("enabled",),
+        in_projects=False,
+    ),
+    Kind(
+        name="ssh_key",
+        asset="ssh_keys",
+        job="sync_catalogue",
+        path="/v2/account/keys",
+        key="ssh_keys",
+        scope="ssh_key:read",
+        region=None,
+        status=None,
+        tags=None,
+        created=None,
+        attrs=("fingerprint",),
+        drift=("fingerprint",),
+        in_projects=False,
+    ),
+    Kind(
+        name="tag",
+        asset="tags",
+        job="sync_catalogue",
+        path="/v2/tags",
+        key="tags",
+        scope="tag:read",
+        id="name",
+        region=None,
+        status=None,
+        tags=None,
+        created=None,
+        in_projects=False,
+    ),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Engine, text
 
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
-from arcadia_dagster.ledger.reconcile import Changes, SyncRun, begin, finish, lock, reconcile
+from arcadia_dagster.ledger.reconcile import Changes, SyncRun, begin, finish, lock, placeholder, reconcile
 
 WALK = "project_resource"
 
@@ -86,7 +86,7 @@ def record_walk(
             changes[kind] = reconcile(
                 engine,
                 placeholders,
-                _placeholders(kind, memberships),
+                (placeholder(provider_id) for k, provider_id in memberships if k == kind),
                 error=error,
                 strike_interval=strike_interval,
                 allow_mass_deletion=allow_mass_deletion,
@@ -98,13 +98,31 @@ def record_walk(
     return changes
 
 
+def with_walk(engine: Engine, run: SyncRun, items: Iterable[Resource], error: str | None) -> tuple[list[Resource], str | None]:
+    """A listing together with what the walks of the projects know of its kind; the items and why they are not all, if so.
+
+    For kinds of which neither source need show everything. Both must have been read anew since the listing before: one walk is one proof.
+    """
+    with engine.connect() as conn:
+        known = conn.execute(
+            text("select provider_id from arcadia.project_memberships where account_id = :account_id and kind = :kind"),
+            {"account_id": run.account_id, "kind": run.kind},
+        ).scalars()
+        found = {provider_id: placeholder(provider_id) for provider_id in known}
+        walked = conn.execute(
+            text(
+                "select exists (select from arcadia.listings w where w.account_id = :account_id and w.kind = :walk"
+                " and not exists (select from arcadia.listings l where l.account_id = :account_id and l.kind = :kind"
+                " and l.started_at >= w.started_at))"
+            ),
+            {"account_id": run.account_id, "kind": run.kind, "walk": WALK},
+        ).scalar_one()
+    found |= {item.provider_id: item for item in items}
+    return list(found.values()), error or (None if walked else "no complete walk of the projects since the listing before")
+
+
 def _has_listing(kind: str) -> bool:
     return kind in KINDS and KINDS[kind].path is not None
-
-
-def _placeholders(kind: str, memberships: Mapping[tuple[str, str], str]) -> Iterable[Resource]:
-    """All that a URN tells of a thing. Of buckets, the id is the name."""
-    return (Resource(provider_id=provider_id, name=provider_id) for k, provider_id in memberships if k == kind)
 
 
 def attribute(engine: Engine, account_id: int, *, internal_project: str | None, sync_run_id: int | None = None) -> int:

@@ -57,6 +57,11 @@ class Changes:
         return bool(self.discovered or self.updated or self.restored or self.deleted)
 
 
+def placeholder(provider_id: str) -> Resource:
+    """All that a URN tells of a thing. Of buckets, the id is the name."""
+    return Resource(provider_id=provider_id, name=provider_id)
+
+
 def name_key(name: str) -> str:
     """A name as names are compared: case-folded, white space collapsed."""
     return " ".join(name.casefold().split())
@@ -101,6 +106,25 @@ def finish(conn: Connection, run: SyncRun, changes: Changes, *, requests: int, e
             ),
             {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
         )
+
+
+def ever_listed(engine: Engine, account_id: int, kind: str) -> bool:
+    """Whether a complete listing of the kind was ever read from the provider. What a walk of the projects showed is none."""
+    with engine.connect() as conn:
+        found = conn.execute(
+            text(
+                "select exists (select from arcadia.cloud_sync_runs"
+                " where account_id = :account_id and kind = :kind and complete and requests > 0)"
+            ),
+            {"account_id": account_id, "kind": kind},
+        ).scalar_one()
+    return bool(found)
+
+
+def set_aside(engine: Engine, run: SyncRun, *, requests: int, error: str) -> None:
+    """Close the sync run of a listing that showed nothing and says nothing of what is there."""
+    with engine.begin() as conn:
+        finish(conn, run, Changes(), requests=requests, error=error, complete=False)
 
 
 def reconcile(
@@ -227,6 +251,8 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Mapping[str, R
     for item, fingerprint, row in changed:
         changes = _difference(before[row.resource_id], item)
         event = "restored" if row.gone else _event(kind, changes)
+        if event == "drift_detected" and bytes(row.fingerprint or b"") == _fingerprint(placeholder(item.provider_id)):
+            event = "updated"  # nothing drifted: no more than a URN was known
         if event is not None:
             counts["restored" if row.gone else "updated"] += 1
         rows.append(_staged(item, fingerprint, row.resource_id, event, changes))

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from arcadia_dagster import settings
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
-from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, ProviderError
+from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
 from arcadia_dagster.digitalocean.inventory import create_project, list_kind, read_kind, walk_projects
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind
-from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk
+from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
 from arcadia_dagster.ledger.matching import rematch
-from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, begin, reconcile
+from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, SyncRun, begin, ever_listed, reconcile, set_aside
 from arcadia_dagster.ledger.tables import resources
 
 POOL = "digitalocean_inventory"
@@ -34,6 +34,13 @@ _LISTED_BY = {
     "snapshot": "Snapshots of droplets and volumes, with what each was taken of.",
     "project": "Projects. The internal project, for what is in no other, is made on the provider at the first sync.",
     "dns_zone": "DNS zones. Zone files are not kept.",
+    "spaces_bucket": "Spaces buckets: those that the projects list and those that a Spaces key is granted. Keys are not kept.",
+    "managed_db": "Managed databases. Passwords and addresses of connections are not kept.",
+    "db_replica": "Read-only replicas of the managed databases that can have some; nothing is asked where there is no such database.",
+    "k8s_cluster": "Kubernetes clusters with their node pools and the droplets that are their nodes.",
+    "app": "Apps with their components. Environment values are not kept.",
+    "nfs_share": "NFS shares, asked for region by region.",
+    "nfs_snapshot": "Snapshots of NFS shares, asked for region by region.",
 }
 
 
@@ -44,7 +51,7 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
         name=kind.asset,
         group_name="inventory",
         description=_LISTED_BY.get(kind.name, f"Every {kind.name.replace('_', ' ')} of the account.")
-        + f" Read from `{kind.path}`; needs the token scope `{kind.scope}`.",
+        + f" Read from `{kind.path}` by the job `{kind.job}`; needs the token scope `{kind.scope}`.",
         kinds={"digitalocean", "postgres"},
         owners=["team:infrastructure"],
         tags={"arcadia/kind": kind.name},
@@ -52,6 +59,8 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
         pool=POOL,
         retry_policy=RETRIES,
         check_specs=[_listing_complete(kind.asset or kind.name)],
+        # What is read along with others, or with the walk, comes after it in a run; yet a refused kind must not stop it.
+        op_tags={"dagster/priority": "-2"} if kind.listed_along or kind.also_in_walk else None,
     )
     def asset(context: dg.AssetExecutionContext, config: SyncConfig, inventory_api: DigitalOcean, ledger: Ledger) -> Events:
         fetch = _list_projects if kind.name == "project" else list_kind
@@ -81,15 +90,23 @@ def _sync(
     run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run.run_id)
     listing = fetch(client, kind)
     reading = read_kind(kind, listing)
+    found, requests, error = reading.resources, reading.requests, reading.error
+    unreadable = _never_readable(ledger, run, listing.error, per_region=kind.per_region)
+    if unreadable and kind.also_in_walk:  # then the walk is the only source
+        set_aside(ledger.engine, run, requests=requests, error=error or "")
+        run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run.run_id)
+        requests, error = 0, None
+    if kind.also_in_walk:
+        found, error = with_walk(ledger.engine, run, found, error)
     withheld: str | None = None
-    changes = Changes(seen=len(reading.resources))
+    changes = Changes(seen=len(found))
     try:
         changes = reconcile(
             ledger.engine,
             run,
-            reading.resources,
-            requests=reading.requests,
-            error=reading.error,
+            found,
+            requests=requests,
+            error=error,
             strike_interval=settings.strike_interval(),
             allow_mass_deletion=config.allow_mass_deletion,
         )
@@ -97,9 +114,10 @@ def _sync(
         withheld = str(problem)
     _follow_up(ledger, account_id, changes, run.sync_run_id)
     metadata = _changes_metadata(changes, reading.requests)
-    yield dg.AssetCheckResult(
-        check_name="listing_complete", passed=reading.error is None, metadata={**metadata, "error": reading.error or "none"}
-    )
+    yield _completeness(metadata, reading.error, unreadable=unreadable)
+    if unreadable and withheld is None:
+        yield _not_readable(context, listing.error, metadata)
+        return
     if withheld is not None:
         raise dg.Failure(withheld, metadata=metadata, allow_retries=False)
     if listing.error is not None:
@@ -120,6 +138,29 @@ def _sync(
             ),
         }
     )
+
+
+def _never_readable(ledger: Ledger, run: SyncRun, problem: ProviderError | None, *, per_region: bool = False) -> bool:
+    """Whether a listing was refused that this account's token could never read: a scope it was not given, a product not enabled.
+
+    What could be read before and now is refused is no such thing, and neither is a token that is not accepted at all.
+    """
+    refused = isinstance(problem, Forbidden | NotFound)
+    refused = refused or (per_region and problem is not None and problem.status in (400, 422))  # a region without the product
+    return refused and not ever_listed(ledger.engine, run.account_id, run.kind)
+
+
+def _completeness(metadata: dict[str, Any], error: str | None, *, unreadable: bool) -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.WARN if unreadable else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        check_name="listing_complete", passed=error is None, severity=severity, metadata={**metadata, "error": error or "none"}
+    )
+
+
+def _not_readable(context: dg.AssetExecutionContext, problem: object, metadata: dict[str, Any]) -> dg.MaterializeResult[None]:
+    """What is said of a kind that the token could never read, instead of what there is of it."""
+    context.log.warning(f"Left out, since it could never be read: {problem}")
+    return dg.MaterializeResult(metadata={"requests": metadata["requests"], "not_readable": str(problem)})
 
 
 def _changes_metadata(changes: Changes, requests: int) -> dict[str, Any]:
@@ -170,7 +211,7 @@ inventory_assets = [listing_asset(kind) for kind in KINDS.values() if kind.asset
 
 @dg.asset(
     group_name="inventory",
-    description="What is in which project: the walk of all projects. Spaces buckets, databases, Kubernetes clusters and apps are known"
+    description="What is in which project: the walk of all projects. What has no listing of its own is known"
     " from here alone. Needs the token scope `project:read`, and the read scope of every kind that is to be seen.",
     deps=["projects"],
     kinds={"digitalocean", "postgres"},
@@ -199,7 +240,15 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
             .scalars()
             .all()
         )
+    if not ever_listed(ledger.engine, account_id, "project"):
+        reason = "the projects have never been listed: the token needs the scope project:read"
+        set_aside(ledger.engine, run, requests=0, error=reason)
+        metadata = _changes_metadata(Changes(), 0)
+        yield _completeness(metadata, reason, unreadable=True)
+        yield _not_readable(context, reason, metadata)
+        return
     walk = walk_projects(client, projects)
+    unreadable = _never_readable(ledger, run, walk.problem)
     withheld: str | None = None
     try:
         by_kind = record_walk(
@@ -218,9 +267,10 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
     changes = Changes(seen=len(walk.memberships), **{name: sum(getattr(one, name) for one in by_kind.values()) for name in names})
     _follow_up(ledger, account_id, changes, run.sync_run_id)
     metadata = _changes_metadata(changes, walk.requests)
-    yield dg.AssetCheckResult(
-        check_name="listing_complete", passed=walk.error is None, metadata={**metadata, "error": walk.error or "none"}
-    )
+    yield _completeness(metadata, walk.error, unreadable=unreadable)
+    if unreadable and withheld is None:
+        yield _not_readable(context, walk.error, metadata)
+        return
     if withheld is not None or walk.error is not None:
         raise dg.Failure(withheld or walk.error, metadata=metadata, allow_retries=withheld is None)
     with ledger.engine.connect() as conn:
