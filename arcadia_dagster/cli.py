@@ -71,28 +71,31 @@ def main() -> None:
 
 @app.command()
 def demo() -> None:
-    """Mirror a simulated account, ingest its 137 invoices, and show what each line of the newest one pays for.
+    """Mirror two simulated accounts into one ledger, ingest their invoices, and show what each line of the newest ones pays for.
 
-    Needs no token: the account is served on loopback. The ledger is kept, so a second run shows that nothing changes.
+    Needs no token: the accounts are served on loopback. The ledger is kept, so a second run shows that nothing changes.
     """
     from arcadia_dagster.demo.server import SimulatedServer
+    from arcadia_dagster.demo.showcase import showcase_account
     from arcadia_dagster.demo.sky_ai import sky_ai_account
 
-    account = sky_ai_account()
-    with SimulatedServer([account]) as server:
+    accounts = [sky_ai_account(), showcase_account()]  # a history of eleven years; something of every kind
+    all_succeeded = True
+    with SimulatedServer(accounts) as server, _ledger() as engine:
         for name in settings.TOKEN_VARIABLES:
             os.environ.pop(name, None)
-        os.environ |= {"DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
-        console.print(f"Simulated account {account.team_name!r} at {server.url}")
-        with _ledger() as engine:
+        for account in accounts:
+            os.environ |= {"DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
+            console.print(f"Simulated account {account.team_name!r} at {server.url}")
             account_id, succeeded = _sync_everything(engine, allow_mass_deletion=False)
+            all_succeeded &= succeeded
             _show_newest_invoice(engine, account_id)
             _show_resources(engine, account_id)
     console.print(
         "\nLook around: [bold]arcadia status[/bold], [bold]arcadia dev[/bold] (the Dagster UI), or any SQL client on"
         " [bold]arcadia.matched_cost_lines[/bold]."
     )
-    raise typer.Exit(0 if succeeded else 1)
+    raise typer.Exit(0 if all_succeeded else 1)
 
 
 @app.command()
@@ -193,14 +196,15 @@ def status() -> None:
 def simulate(
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8099,
 ) -> None:
-    """Serve the simulated account alone, for other API clients. Stop with Ctrl-C."""
+    """Serve the simulated accounts alone, for other API clients. Stop with Ctrl-C."""
     from arcadia_dagster.demo.server import SimulatedServer
+    from arcadia_dagster.demo.showcase import showcase_account
     from arcadia_dagster.demo.sky_ai import sky_ai_account
 
-    account = sky_ai_account()
-    with SimulatedServer([account], port=port) as server:
+    account, other = sky_ai_account(), showcase_account()
+    with SimulatedServer([account, other], port=port) as server:
         console.print(f"DIGITALOCEAN_API_URL={server.url}\nDO_API_TOKEN={account.token}", highlight=False, soft_wrap=True)
-        console.print(f"Simulated account {account.team_name!r}; Ctrl-C stops it.")
+        console.print(f"Simulated account {account.team_name!r}, and {other.team_name!r} with the token {other.token}; Ctrl-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             signal.pause()
@@ -304,6 +308,9 @@ class _Runner:
             if event.is_step_materialization
         ]
         _say_step(job_name, began, _detail(numbers), "green" if result.success else "red")
+        for one in numbers:
+            if "not_readable" in one:
+                console.print(f"  left out: {one['not_readable']}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         for event in result.all_events:
             if event.is_step_failure:
                 errors.print(f"  {event.step_key}: {_failure_text(event)}", style="red", markup=False, highlight=False, soft_wrap=True)

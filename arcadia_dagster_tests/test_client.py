@@ -637,6 +637,77 @@ def test_pages_without_end_end(server: Server, client: Client, monkeypatch: pyte
     assert listing.requests == 2 * (20 if total is None else total + 1)
 
 
+# --- the other ways of paging
+
+
+def body(ids: Any, **rest: Any) -> Reply:
+    return Reply(body={"droplets": [{"id": one} for one in ids], **rest})
+
+
+def test_a_list_without_pages_is_one_request_without_page_numbers(server: Server, client: Client) -> None:
+    paged(server, [])
+    server.reply = lambda _request: body([1, 2])
+    listing = droplets(client, paging=Paging.SINGLE, params={"region": "blr1"})
+    assert listing.complete
+    assert (ids(listing), listing.requests) == ([1, 2], 1)
+    assert server.seen[0].query == {"region": "blr1"}
+
+
+def test_a_list_without_pages_that_says_that_there_is_more_is_read_on(server: Server, client: Client) -> None:
+    more = {"links": {"pages": {"next": "https://api.digitalocean.com/v2/droplets?page=2"}}}
+    server.reply = lambda request: body([2]) if "page" in request.query else body([1], **more)
+    listing = droplets(client, paging=Paging.SINGLE)
+    assert listing.complete
+    assert ids(listing) == [1, 2]
+    server.reply = lambda _request: body([1], meta={"total": 2})
+    assert "page 2 is page 1 again" in incomplete(droplets(client, paging=Paging.SINGLE))
+
+
+@pytest.mark.parametrize(
+    ("paging", "says"),
+    [
+        (Paging.META, lambda page: {"meta": {"page": page, "pages": 3, "total": 5}, "links": {}}),
+        (Paging.META, lambda page: {"meta": {"page": page, "pages": 3}}),
+        (Paging.META, lambda page: {"meta": {"total": "5"}}),
+        (Paging.META, lambda page: {"links": {"pages": {"next": "x"} if page < 3 else {}}}),
+        (Paging.META, lambda page: {}),
+        (Paging.TOTAL, lambda page: {"total": 5}),
+        (Paging.TOTAL, lambda page: {}),
+    ],
+)
+def test_a_list_is_read_to_its_end_whatever_it_says_of_its_length(server: Server, client: Client, paging: Paging, says: Any) -> None:
+    pages = [[1, 2], [3, 4], [5]]
+    server.reply = lambda request: body(pages[request.page - 1] if request.page <= 3 else [], **says(request.page))
+    listing = droplets(client, paging=paging)
+    assert listing.complete
+    assert ids(listing) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("paging", "says"), [(Paging.META, {"meta": {"total": 3}}), (Paging.TOTAL, {"total": 3})])
+def test_fewer_items_than_the_total_are_no_listing(server: Server, client: Client, paging: Paging, says: Any) -> None:
+    server.reply = lambda request: body([1, 2] if request.page == 1 else [], **says)
+    assert "2 items, " in incomplete(droplets(client, paging=paging))
+
+
+@pytest.mark.parametrize("paging", Paging)
+def test_a_body_without_the_key_is_an_error_however_it_pages(server: Server, client: Client, paging: Paging) -> None:
+    server.replies(Reply(body={"meta": {"total": 0}, "total": 0}))
+    assert "'droplets' is not a list" in incomplete(droplets(client, paging=paging))
+
+
+@pytest.mark.parametrize(("path", "limit", "seconds"), [("/v2/account/keys", 10, 60), ("/v2/cdn/endpoints", 5, 10)])
+def test_the_limits_of_single_lists_are_kept_and_hold_up_nothing_else(
+    server: Server, client: Client, clock: Clock, path: str, limit: int, seconds: int
+) -> None:
+    server.replies(Reply())
+    for _ in range(limit):
+        client.get(path, kind="x")
+    client.get("/v2/account", kind="account")
+    assert clock.waited == []
+    client.get(path, kind="x")
+    assert sum(clock.waited) == pytest.approx(seconds, abs=0.1)
+
+
 def test_a_total_that_always_grows_ends(server: Server, client: Client) -> None:
     server.reply = lambda request: page([request.page], total=request.page + 1, more=True)
     assert "meta.total went from 2 to 3" in incomplete(droplets(client))

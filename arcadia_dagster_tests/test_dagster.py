@@ -16,7 +16,10 @@ from arcadia_dagster.defs.scheduling import process_tags
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.account import SimulatedInvoice, messy_account
 from arcadia_dagster.demo.server import SimulatedServer
+from arcadia_dagster.demo.showcase import showcase_account
 from arcadia_dagster.demo.sky_ai import sky_ai_account
+from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.ledger.reconcile import begin, placeholder, reconcile
 
 DEFINITIONS = defs()
 INVENTORY_JOBS = ("sync_inventory", "sync_catalogue", "sync_snapshots", "sync_backups")
@@ -82,6 +85,11 @@ def sky(locate):
 @pytest.fixture
 def messy(locate):
     return locate(messy_account())
+
+
+@pytest.fixture
+def showcase(locate):
+    return locate(showcase_account())
 
 
 def failures(result):
@@ -294,6 +302,138 @@ def test_a_kind_that_the_token_may_not_read_fails_alone_and_says_which_scope_it_
     }
     assert checks["firewalls"] is False
     assert checks["droplets"] is True
+
+
+def completeness(result):
+    return {
+        check.asset_key.to_user_string(): (check.passed, check.severity.value)
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == "listing_complete"
+    }
+
+
+def test_what_the_token_could_never_read_is_a_warning_that_names_the_scope(showcase):
+    showcase.account.denied |= {"/v2/firewalls", "/v2/gen-ai/agents", "/v2/databases"}
+    for _ in range(2):  # a refusal is no listing: the second one is no failure either
+        result = showcase.run("sync_inventory")
+        assert result.success
+    checks = completeness(result)
+    refused = {"firewalls", "genai_agents", "databases", "database_replicas"}
+    assert {name for name, outcome in checks.items() if outcome == (False, "WARN")} == refused
+    assert {outcome for name, outcome in checks.items() if name not in refused} == {(True, "ERROR")}
+    assert "firewall:read" in metadata(result, "firewalls")["not_readable"]
+    assert "dagster/row_count" not in metadata(result, "firewalls")
+    assert "managed_db" not in showcase.active()
+    assert showcase.rows("select distinct complete, error like '%firewall:read%' from arcadia.cloud_sync_runs where kind = 'firewall'") == [
+        (False, True)
+    ]
+    showcase.account.denied.clear()
+    assert showcase.run("sync_inventory").success
+    assert showcase.active()["managed_db"] == 2
+    showcase.account.denied.add("/v2/databases")
+    result = showcase.run("sync_inventory")
+    assert failures(result).keys() == {"databases", "database_replicas"}
+    assert completeness(result)["databases"] == (False, "ERROR")
+
+
+def test_projects_that_the_token_could_never_read_are_a_warning_and_nothing_is_struck(showcase):
+    showcase.account.denied.add("/v2/projects")
+    result = showcase.run("sync_inventory")
+    assert result.success
+    assert completeness(result)["projects"] == completeness(result)["project_resources"] == (False, "WARN")
+    assert showcase.rows("select count(*) from arcadia.listings where kind = 'project_resource'") == [(0,)]
+
+
+# Every kind
+
+
+def test_everything_that_the_showcase_has_is_listed_with_its_name_and_again_changes_nothing(showcase):
+    showcase.run(*INVENTORY_JOBS)
+    assert set(showcase.active()) == set(KINDS) - {"project"}
+    rows = showcase.rows("select name from arcadia.cloud_resources where name ~ '^[0-9a-f]{8}-[0-9a-f-]{27}$'")
+    assert rows == []
+    state = "select kind, provider_id, name, attrs, stale_strike_count, deleted_at from arcadia.resources order by 1, 2"
+    before, events = showcase.rows(state), showcase.rows("select count(*) from arcadia.cloud_resource_events")
+    for _ in range(2):
+        showcase.run(*INVENTORY_JOBS)
+    assert showcase.rows(state) == before
+    assert showcase.rows("select count(*) from arcadia.cloud_resource_events") == events
+    assert run_check(showcase, "no_secret_is_kept").passed
+
+
+def test_the_showcases_secrets_are_nowhere_in_the_ledger(showcase):
+    showcase.everything()
+    with showcase.engine.connect() as conn:
+        tables = conn.execute(text("select table_name from information_schema.tables where table_schema = 'arcadia'")).scalars().all()
+        for table in tables:
+            for row in conn.execute(text(f"select t::text from arcadia.{table} t")).scalars():
+                assert items.PLANTED not in row
+
+
+def test_nodes_and_volumes_of_a_cluster_name_it_and_the_replica_its_database(showcase):
+    showcase.run("sync_inventory")
+    (cluster,) = showcase.account.kubernetes_clusters
+    of_it = showcase.rows(
+        "select kind, count(*) from arcadia.cloud_resources where attrs ->> 'k8s_cluster_id' = :c group by 1", c=cluster["id"]
+    )
+    assert dict(of_it) == {"droplet": 2, "volume": 1, "load_balancer": 1}
+    ((pools,),) = showcase.rows("select attrs -> 'node_pools' from arcadia.cloud_resources where kind = 'k8s_cluster'")
+    assert {node["droplet_id"] for node in pools[0]["nodes"]} == {
+        str(droplet["id"]) for droplet in showcase.account.droplets if "k8s:worker" in droplet["tags"]
+    }
+    replicas = showcase.rows("select parent_kind, parent_provider_id, project from (select r.*, p.name as project"
+        " from arcadia.cloud_resources r join arcadia.cloud_projects p using (cloud_project_id)) r where kind = 'db_replica'")  # fmt: skip
+    assert replicas == [("managed_db", showcase.account.databases[0]["id"], "data")]
+
+
+def test_what_only_a_urn_showed_becomes_the_listed_row(showcase):
+    cluster = showcase.account.kubernetes_clusters[0]["id"]
+    showcase.run("sync_inventory")
+    with showcase.engine.begin() as conn:
+        conn.execute(text("truncate arcadia.resources, arcadia.cloud_sync_runs, arcadia.listings cascade"))
+        account = conn.execute(text("select account_id from arcadia.cloud_accounts")).scalar_one()
+    run = begin(showcase.engine, account_id=account, kind="k8s_cluster")  # as a release that knew URNs alone did
+    reconcile(showcase.engine, run, [placeholder(cluster)])
+    showcase.run("sync_inventory")
+    assert showcase.rows("select provider_id, name, region from arcadia.cloud_resources where kind = 'k8s_cluster'") == [
+        (cluster, "showcase-k8s", "blr1")
+    ]
+    events = showcase.rows("select event from arcadia.cloud_resource_events join arcadia.resources using (resource_id)"
+        " where kind = 'k8s_cluster' order by event_id")  # fmt: skip
+    assert events == [("discovered",), ("updated",)]
+
+
+def test_buckets_of_projects_and_of_key_grants_are_struck_only_when_neither_shows_them(showcase):
+    def buckets():
+        return {
+            name for (name,) in showcase.rows("select name from arcadia.cloud_resources where kind = 'spaces_bucket' and state = 'active'")
+        }
+
+    showcase.run("sync_inventory")
+    everywhere = {"showcase-assets", "showcase-artifacts", "showcase-data"}
+    assert buckets() == everywhere
+    for members in showcase.account.project_resources.values():
+        members[:] = [item for item in members if not item["urn"].startswith("do:space:")]
+    showcase.account.denied.add("/v2/spaces/keys")
+    for _ in range(4):
+        assert failures(showcase.run("sync_inventory")).keys() == {"spaces_buckets"}
+    assert buckets() == everywhere
+    showcase.account.denied.clear()
+    for _ in range(3):
+        showcase.run("sync_inventory")
+    assert buckets() == {"showcase-assets", "showcase-artifacts"}
+
+
+def test_buckets_of_projects_live_and_go_without_the_right_to_read_keys(showcase):
+    showcase.account.denied.add("/v2/spaces/keys")
+    for _ in range(4):
+        assert showcase.run("sync_inventory").success
+    assert showcase.active()["spaces_bucket"] == 2
+    for members in showcase.account.project_resources.values():
+        members[:] = [item for item in members if item["urn"] != "do:space:showcase-data"]
+    for _ in range(3):
+        assert showcase.run("sync_inventory").success
+    assert showcase.active()["spaces_bucket"] == 1
 
 
 @pytest.mark.parametrize("job", [*INVENTORY_JOBS, "record_balance", "discover_invoices"])

@@ -753,7 +753,9 @@ def dedicated_inference(inference_id: str, name: str, *, created_at: str, vpc_id
                     "model_slug": "mistral/mistral-7b-instruct-v3",
                     "model_provider": "hugging_face",
                     "workload_config": {"note": PLANTED},
-                    "accelerators": [{"accelerator_id": _uuid("gpu", name), "accelerator_slug": "gpu-h100x1-80gb", "scale": 1}],
+                    "accelerators": [
+                        {"accelerator_id": _uuid("gpu", name), "accelerator_slug": "gpu-h100x1-80gb", "scale": 1, "type": "prefill"}
+                    ],
                 }
             ],
         },

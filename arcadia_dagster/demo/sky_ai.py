@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from pathlib import Path
 
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.account import SimulatedAccount, SimulatedInvoice, total
-from arcadia_dagster.demo.items import HOURS_CHARGED_PER_MONTH, Item, monthly_price
+from arcadia_dagster.demo.items import Item, monthly_price
+from arcadia_dagster.demo.rules import cents, hours_between, iso, next_month, prorated
 
 _NOW = datetime(2026, 5, 12, 5, 30, tzinfo=UTC)  # the account is as it was then; the preview was made then
 _PROJECTS_EXIST = datetime(2018, 9, 27, tzinfo=UTC)
@@ -101,7 +102,7 @@ def sky_ai_account() -> SimulatedAccount:
         items.droplet(
             stage.droplet_id,
             stage.name,
-            created_at=_iso(min(other.started for other in stages if other.droplet_id == stage.droplet_id)),
+            created_at=iso(min(other.started for other in stages if other.droplet_id == stage.droplet_id)),
             size_slug=stage.size,
             region_slug=stage.region,
             tags=_TAGS[stage.name],
@@ -116,7 +117,7 @@ def sky_ai_account() -> SimulatedAccount:
     ids = {stage.name: stage.droplet_id for stage in living}
     invoices, history = _invoices(stages, snapshots)
     preview = _invoice(_NOW.replace(day=1, hour=0, minute=0), stages, snapshots)
-    preview.updated_at = _iso(_NOW)
+    preview.updated_at = iso(_NOW)
     return SimulatedAccount(
         token="sky-ai-token",  # noqa: S106 - of a simulated account
         team_uuid=_uuid("team"),
@@ -127,7 +128,7 @@ def sky_ai_account() -> SimulatedAccount:
                 snapshot.snapshot_id,
                 snapshot.name,
                 resource_id=snapshot.droplet_id,
-                created_at=_iso(snapshot.created),
+                created_at=iso(snapshot.created),
                 size_gigabytes=float(snapshot.gigabytes),
                 regions=snapshot.regions,
             )
@@ -147,7 +148,7 @@ def sky_ai_account() -> SimulatedAccount:
             items.project(
                 project_id,
                 name,
-                created_at=_iso(_PROJECTS_EXIST + timedelta(days=number)),
+                created_at=iso(_PROJECTS_EXIST + timedelta(days=number)),
                 description=f"Everything of {name}",
                 is_default=name == "Sky AI",
             )
@@ -164,7 +165,7 @@ def sky_ai_account() -> SimulatedAccount:
             "month_to_date_balance": preview.amount,
             "account_balance": "0.00",
             "month_to_date_usage": preview.amount,
-            "generated_at": _iso(_NOW),
+            "generated_at": iso(_NOW),
         },
         billing_history=history,
         invoices=invoices,
@@ -212,7 +213,7 @@ def _backups(stage: _Stage) -> Iterator[Item]:
         yield items.backup(
             224_300_000 + 1_000 * (week - number) + 417,
             f"{stage.name} {made:%Y-%m-%d}",
-            created_at=_iso(made),
+            created_at=iso(made),
             size_gigabytes=round(9.58 + week % 5 / 50, 2),
             region_slug=stage.region,
             min_disk_size=50,
@@ -224,9 +225,9 @@ def _invoices(stages: list[_Stage], snapshots: list[_Snapshot]) -> tuple[list[Si
     invoices: list[SimulatedInvoice] = []
     history: list[Item] = []
     month = datetime(2014, 12, 1, tzinfo=UTC)
-    while _next(month) <= _NOW:
+    while next_month(month) <= _NOW:
         invoice = _invoice(month, stages, snapshots)
-        issued = _next(month) + timedelta(hours=6, minutes=month.month * 4, seconds=month.year % 60)
+        issued = next_month(month) + timedelta(hours=6, minutes=month.month * 4, seconds=month.year % 60)
         invoices.insert(0, invoice)
         history.insert(
             0,
@@ -235,7 +236,7 @@ def _invoices(stages: list[_Stage], snapshots: list[_Snapshot]) -> tuple[list[Si
                 "amount": invoice.amount,
                 "invoice_id": invoice.invoice_id,
                 "invoice_uuid": invoice.uuid,
-                "date": _iso(issued),
+                "date": iso(issued),
                 "type": "Invoice",
             },
         )
@@ -244,33 +245,33 @@ def _invoices(stages: list[_Stage], snapshots: list[_Snapshot]) -> tuple[list[Si
             payment = {
                 "description": "Payment (card)",
                 "amount": f"-{invoice.amount}",
-                "date": _iso(paid),
+                "date": iso(paid),
                 "type": "Payment",
             }
             history.insert(0, payment)
-        month = _next(month)
+        month = next_month(month)
     return invoices, history
 
 
 def _invoice(month: datetime, stages: list[_Stage], snapshots: list[_Snapshot]) -> SimulatedInvoice:
     """The invoice of a month, or, for the month that is not over, its preview."""
-    end = min(_next(month), _NOW)
+    end = min(next_month(month), _NOW)
     period = f"{month:%Y-%m}"
     lines = list(_droplet_lines(month, end, stages))
     lines += _backup_lines(month, end, stages)
     lines += _snapshot_lines(month, end, snapshots)
     if month >= _SPACES_SINCE:
         wording = "250GB storage & 1TB bandwidth" if month.year < 2021 else "250GiB storage & 1TiB bandwidth"
-        hours = _hours(month, end)
+        hours = hours_between(month, end)
         lines.append(_line("Spaces Subscription", f"Spaces ($5/mo {wording})", "5.00", month, end, duration=hours))
-    last_second = _next(month) - timedelta(seconds=1)
+    last_second = next_month(month) - timedelta(seconds=1)
     if period in _OVERAGES:
         lines.append(_line("Overages", *_OVERAGES[period], month, last_second))
     if period in _CREDITS:
         description, amount = _CREDITS[period]
         lines.append(_line("Credits", description, f"-{amount}", month, last_second))
     if month >= _GST_SINCE:
-        tax = _cents(Decimal(total(lines)) * _GST)
+        tax = cents(Decimal(total(lines)) * _GST)
         lines.append(_line("Taxes", "GST (18.00%)", f"{tax:.2f}", month, last_second))
     number = (month.year - 2014) * 12 + month.month
     return SimulatedInvoice(
@@ -287,12 +288,12 @@ def _droplet_lines(month: datetime, end: datetime, stages: list[_Stage]) -> Iter
     billed = [stage for stage in stages if stage.started < end and (stage.ended is None or stage.ended > month)]
     for stage in sorted(billed, key=lambda stage: stage.ended is not None and stage.ended < end):
         start, stop = max(stage.started, month), min(stage.ended or end, end)
-        hours = _hours(start, stop)
+        hours = hours_between(start, stop)
         price = monthly_price(stage.size, start)
         yield _line(
             "Droplets",
             f"{stage.name} ({stage.size})",
-            _prorated(price, max(hours, 1)),  # an hour is the least that is charged
+            prorated(price, max(hours, 1)),  # an hour is the least that is charged
             start,
             stop,
             duration=hours,
@@ -311,14 +312,15 @@ def _backup_lines(month: datetime, end: datetime, stages: list[_Stage]) -> Itera
         made = [
             time
             for time in weeks
-            if (stage.ended is None or time < stage.ended) and month <= (_next(time) if (stage.name, time) in _BILLED_LATE else time) < end
+            if (stage.ended is None or time < stage.ended)
+            and month <= (next_month(time) if (stage.name, time) in _BILLED_LATE else time) < end
         ]
         if made:
             price = monthly_price(stage.size, made[0])
             yield _line(
                 "Droplet Backups",
                 f"{stage.name} (Weekly Backup Services)",
-                f"{_cents(price * Decimal('0.05') * min(len(made), 4)):.2f}",
+                f"{cents(price * Decimal('0.05') * min(len(made), 4)):.2f}",
                 made[0],
                 made[-1],
                 duration=len(made),
@@ -336,12 +338,12 @@ def _snapshot_lines(month: datetime, end: datetime, snapshots: list[_Snapshot]) 
         if snapshot.created >= end or (snapshot.deleted is not None and snapshot.deleted <= month):
             continue
         start, stop = max(snapshot.created, month), min(snapshot.deleted or end, end)
-        hours = _hours(start, stop)
+        hours = hours_between(start, stop)
         for region in snapshot.regions:
             yield _line(
                 "Droplet Snapshots",
                 f"{snapshot.billed_name} ({region}) {snapshot.gigabytes}GB Droplet Snapshot",
-                _prorated(snapshot.gigabytes * rate, hours),
+                prorated(snapshot.gigabytes * rate, hours),
                 start,
                 stop,
                 duration=hours,
@@ -369,36 +371,11 @@ def _line(
         "amount": amount,
         "duration": "" if duration is None else str(duration),
         "duration_unit": "" if duration is None else "Hours",
-        "start_time": _iso(start),
-        "end_time": _iso(end),
+        "start_time": iso(start),
+        "end_time": iso(end),
         "project_name": project if end > _PROJECTS_EXIST else "",
         "category": "iaas",
     }
-
-
-def _hours(start: datetime, end: datetime) -> int:
-    """Whole hours between two times, the nearest."""
-    return round((end - start).total_seconds() / 3600)
-
-
-def _prorated(monthly: Decimal, hours: int) -> str:
-    """What `hours` of a monthly price cost: 28 days are the whole of it, a cent is the least."""
-    cost = _cents(min(hours, HOURS_CHARGED_PER_MONTH) * monthly / HOURS_CHARGED_PER_MONTH)
-    return f"{max(cost, Decimal('0.01')):.2f}"
-
-
-def _cents(amount: Decimal) -> Decimal:
-    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def _next(time: datetime) -> datetime:
-    """The first moment of the month after."""
-    first = time.replace(day=1, hour=0, minute=0, second=0)
-    return (first + timedelta(days=32)).replace(day=1)
-
-
-def _iso(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _uuid(*parts: str) -> str:
