@@ -426,7 +426,7 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
         text(
             f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
             f" select {columns}, {outcome} from billed_line join ("
-            + decided("(select * from billed_line where charge = 'resource') as resource_line")
+            + decided("(select * from billed_line where charge = 'resource') l")
             + ") d using (invoice_uuid, ordinal) union all"
             f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
             " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
