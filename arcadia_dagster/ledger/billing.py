@@ -429,7 +429,7 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
             + decided("(select * from billed_line where charge = 'resource') l")
             + ") d using (invoice_uuid, ordinal) union all"
             f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
-            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
+            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource' order by 2"  # ordinal: line_id follows it
         ),
         values,
     )
