@@ -274,6 +274,10 @@ def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterab
             copy.write_row(row)
 
 
+# So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
+MANY_ROWS = 1000
+
+
 def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
     conn.execute(
         text(
@@ -321,6 +325,8 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
         values,
     )
     conn.execute(text("drop table staged"))
+    if len(rows) >= MANY_ROWS:
+        conn.execute(text("analyze arcadia.resources, arcadia.resource_names"))
 
 
 def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list[int]) -> None:
