@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
 from arcadia_dagster.ledger.billing import import_csv
-from arcadia_dagster.ledger.schema import SchemaError, connect
+from arcadia_dagster.ledger.schema import SchemaError, connect, reason
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -53,8 +54,9 @@ app = typer.Typer(
     " [bold]arcadia sync[/bold].",
 )
 # A log or a pipe has no width; 80 columns would fold every line of a table.
-console = Console(width=None if sys.stdout.isatty() else 150)
-errors = Console(stderr=True)
+# No emoji: names and identifiers hold colons, and `:x:` is none of ours.
+console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 
 def main() -> None:
@@ -62,11 +64,19 @@ def main() -> None:
     try:
         app()
     except USER_ERRORS as problem:
-        errors.print(f"arcadia: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(f"arcadia: {problem}")
+        sys.exit(1)
+    except DBAPIError as problem:  # its text holds the statement and its parameters
+        _complain(f"arcadia: the database refused or was lost: {reason(problem)}")
         sys.exit(1)
     finally:
         # It would stop by itself a moment later; a script that looks at once should find nothing left running.
-        embedded_postgres.stop(settings.embedded_data_dir())
+        with contextlib.suppress(OSError):  # a folder that cannot be read has been complained about
+            embedded_postgres.stop(settings.embedded_data_dir())
+
+
+def _complain(sentence: str) -> None:
+    errors.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -125,6 +135,8 @@ def import_(
 
     A file is known by its content: importing it twice changes nothing.
     """
+    if not account.strip():
+        raise typer.BadParameter("must not be empty", param_hint="--account")
     failed = False
     with _ledger() as engine:
         account_id = account_for_import(engine, account)
@@ -135,11 +147,11 @@ def import_(
                 result = import_csv(engine, account_id, file.read_bytes())
             except (InvoiceError, OSError) as problem:
                 failed = True
-                errors.print(f"arcadia: {file}: {_reason(problem)}", style="red", markup=False, highlight=False, soft_wrap=True)
+                _complain(f"arcadia: {file}: {_reason(problem)}")
                 continue
             outcomes = ", ".join(f"{count} {status}" for status, count in sorted(result.outcomes.items()))
             note = "" if result.written else "already imported"
-            table.add_row(file.name, f"{result.period:%Y-%m}", str(result.line_count), f"{result.line_total:.2f}", outcomes, note)
+            table.add_row(escape(file.name), f"{result.period:%Y-%m}", str(result.line_count), f"{result.line_total:.2f}", outcomes, note)
             stored.append(result.invoice_uuid)
         if stored:
             console.print(table)
@@ -167,15 +179,26 @@ def dev(
         home = _dagster_home()
         console.print(f"Dagster UI: http://{host}:{port} (Ctrl-C stops it)", highlight=False)
         command = [sys.executable, "-m", "dagster", "dev", "-m", "arcadia_dagster.definitions", "-h", host, "-p", str(port)]
-        process = subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home)})  # noqa: S603
-        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:  # the child was sent it too; wait until it has stopped its own children
-                continue
-    raise typer.Exit(0 if code in (0, -signal.SIGINT) else code)
+        process: subprocess.Popen[bytes] | None = None
+        stopping = False
+
+        def stop(*_: object) -> None:
+            nonlocal stopping
+            if process is None:
+                raise KeyboardInterrupt
+            if not stopping:  # a second one would keep it from stopping its children
+                process.send_signal(signal.SIGINT)
+            stopping = True
+
+        # Before it starts: what is ignored here (`&` in a script ignores Ctrl-C), it would ignore for good.
+        for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if request != signal.SIGHUP or signal.getsignal(request) != signal.SIG_IGN:  # nohup is meant
+                signal.signal(request, stop)
+        # In a process group of its own, so that Ctrl-C reaches it once and through us, as every other request to stop.
+        process = subprocess.Popen(command, env={**os.environ, "DAGSTER_HOME": str(home)}, process_group=0)  # noqa: S603
+        code = process.wait()
+    # Where one of its services dies, it ends with 0 all the same.
+    raise typer.Exit(0 if stopping else abs(code) or 1)
 
 
 @app.command()
@@ -186,10 +209,40 @@ def status() -> None:
         if not accounts:
             console.print("The ledger is empty. Run [bold]arcadia demo[/bold], [bold]arcadia sync[/bold] or [bold]arcadia import[/bold].")
         for account in accounts:
-            console.rule(f"{account.name}  [dim]{account.team_uuid or 'imported invoices only'}[/dim]", align="left")
+            console.rule(f"{escape(account.name)}  [dim]{account.team_uuid or 'imported invoices only'}[/dim]", align="left")
             _show_resources(engine, account.account_id)
             _show_balance(engine, account.account_id)
             _show_matching(engine, account.account_id)
+
+
+@app.command()
+def explain(
+    line: Annotated[int, typer.Argument(help="The line_id, as arcadia.matched_cost_lines shows it.")],
+) -> None:
+    """Say why a billed line pays for the resource it does, or for none: who was considered, and what spoke for and against each."""
+    from arcadia_dagster.ledger.matching import explain as explain_line
+
+    with _ledger() as engine, engine.connect() as conn:
+        explanation = explain_line(conn, line)
+    if explanation is None:
+        _complain(f"arcadia: there is no line {line}; line_id in arcadia.matched_cost_lines names them")
+        raise typer.Exit(1)
+    facts = explanation.line
+    times = " to ".join(f"{facts[name]:%Y-%m-%d %H:%M}" if facts[name] else "?" for name in ("started_at", "ended_at"))
+    console.print(f"{facts['product']}: {facts['description']}", markup=False, highlight=False, style="bold")
+    console.print(f"{facts['amount_usd']} USD, {times} UTC, invoice of {facts['period']:%B %Y}", highlight=False)
+    if facts["match_status"] == "matched":
+        pays = f"{facts['resource_kind']} {facts['resource_name']} ({facts['resource_provider_id']}, {facts['resource_state']})"
+        console.print(f"matched by {facts['match_method']}: {pays}", markup=False, highlight=False)
+    else:
+        status = f"{facts['match_status']}: " if facts["match_status"] in ("unmatched", "ambiguous") else ""
+        console.print(f"{status}{facts['reason']}", markup=False, highlight=False)
+    if explanation.considered:
+        table = _table("considered", "id", "region", "state", "speaks for it", "speaks against it")
+        for one in explanation.considered:
+            reasons = ["\n".join(one[side]) for side in ("speaks_for", "speaks_against")]
+            table.add_row(escape(one["name"]), one["provider_id"], one["region"] or "", one["state"], *reasons)
+        console.print(table)
 
 
 @app.command()
@@ -202,12 +255,11 @@ def simulate(
     from arcadia_dagster.demo.sky_ai import sky_ai_account
 
     account, other = sky_ai_account(), showcase_account()
-    with SimulatedServer([account, other], port=port) as server:
+    with contextlib.suppress(KeyboardInterrupt), SimulatedServer([account, other], port=port) as server:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         console.print(f"DIGITALOCEAN_API_URL={server.url}\nDO_API_TOKEN={account.token}", highlight=False, soft_wrap=True)
         console.print(f"Simulated account {account.team_name!r}, and {other.team_name!r} with the token {other.token}; Ctrl-C stops it.")
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            signal.pause()
+        signal.pause()
 
 
 @contextlib.contextmanager
@@ -224,6 +276,8 @@ def _ledger() -> Iterator[Engine]:
 def _dagster_home() -> Path:
     """Where Dagster keeps its files. Without DAGSTER_HOME: a folder of ours, with the instance configuration of this release."""
     if home := os.environ.get("DAGSTER_HOME"):
+        if not (Path(home).is_absolute() and Path(home).is_dir()):
+            raise settings.SettingsError(f"DAGSTER_HOME must be the absolute path of a folder that exists, not {home!r}")
         return Path(home)
     directory = settings.home() / "dagster"
     directory.mkdir(parents=True, exist_ok=True)
@@ -236,7 +290,11 @@ def _dagster_home() -> Path:
 
 def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int, bool]:
     """Run every job once; returns the account and whether all of them succeeded. Raises at once where nothing could succeed."""
-    with Client(settings.api_token("inventory"), base_url=settings.api_url()) as client:
+    try:
+        client = Client(settings.api_token("inventory"), base_url=settings.api_url())
+    except ValueError as problem:
+        raise settings.SettingsError(str(problem)) from None
+    with client:
         team = client.account()
     settings.api_token("billing")
     account_id = account_of_team(engine, team_uuid=team.team_uuid, name=team.name)
@@ -278,6 +336,8 @@ class _Runner:
 
     def run(self, job_name: str, *, op_config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> bool:
         """Run one job with a line of progress; prints one sentence for each step that failed. Returns whether all succeeded."""
+        from dagster._core.events import RunFailureReason
+
         from arcadia_dagster.defs.scheduling import process_tags
 
         job = self.definitions.resolve_job_def(job_name)
@@ -292,7 +352,7 @@ class _Runner:
                 if event is not None and event.event_type_value == "STEP_START":
                     line.update(f"{job_name}: {event.step_key}")
                 elif event is None and entry.user_message:
-                    line.update(f"{job_name}: {entry.step_key}: {entry.user_message}")
+                    line.update(escape(f"{job_name}: {entry.step_key}: {entry.user_message}"))
 
             self.instance.add_event_listener(run_id, show)
             result = job.execute_in_process(
@@ -311,9 +371,16 @@ class _Runner:
         for one in numbers:
             if "not_readable" in one:
                 console.print(f"  left out: {one['not_readable']}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        failures = [event for event in result.all_events if event.is_step_failure]
+        for event in failures:
+            _complain(f"  {event.step_key}: {_failure_text(event)}")
         for event in result.all_events:
-            if event.is_step_failure:
-                errors.print(f"  {event.step_key}: {_failure_text(event)}", style="red", markup=False, highlight=False, soft_wrap=True)
+            if event.is_job_failure:
+                if event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION:  # Dagster took the Ctrl-C
+                    raise KeyboardInterrupt
+                if not failures:
+                    error = event.job_failure_data.error
+                    _complain(f"  {job_name}: {error.cls_name}: {error.message.strip()}" if error else f"  {job_name}: {event.message}")
         return bool(result.success)
 
     def waiting_invoice_ranges(self, engine: Engine) -> list[dict[str, str]]:
@@ -438,7 +505,8 @@ def _show_matching(engine: Engine, account_id: int) -> None:
             table.add_row(row.month, escape(row.product), escape(row.description), usd, row.match_status, escape(row.reason))
         console.print(table)
     for state, count, error in waiting:
-        console.print(f"{count} invoices {state}" + (f": {error}" if error else ""), style="red" if state == "failed" else "yellow")
+        sentence = f"{count} invoices {state}" + (f": {error}" if error else "")
+        console.print(sentence, style="red" if state == "failed" else "yellow", markup=False, highlight=False, soft_wrap=True)
     if adrift[0]:
         console.print(f"{adrift[0]} invoices do not add up; {adrift[1]} USD is left over", style="red")
 
@@ -459,7 +527,7 @@ def _show_lines(engine: Engine, invoices: list[str], title: str | None = None) -
         else:
             pays, state, how = f"[dim]{escape(row.reason)}[/dim]", "", row.match_status.replace("_", " ")
         style = "yellow" if row.match_status in ("unmatched", "ambiguous") else None
-        identity = row.resource_provider_id or ""
+        identity = escape(row.resource_provider_id or "")
         table.add_row(str(row.ordinal), escape(row.description), f"{row.amount_usd:.2f}", pays, state, identity, how, style=style)
     console.print(table)
 
@@ -520,6 +588,7 @@ def _show_newest_invoice(engine: Engine, account_id: int) -> None:
         + ", ".join(parts)
         + ".",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
         f"[bold]Explained: {explained} of {invoice.line_count} lines.[/bold] By kind and name alone: {by_name} of {invoice.line_count}.",

@@ -13,7 +13,7 @@ from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.digitalocean.kinds import Resource
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
-from arcadia_dagster.ledger.matching import rematch
+from arcadia_dagster.ledger.matching import explain, rematch
 from arcadia_dagster.ledger.reconcile import begin, reconcile
 
 DATA = Path(__file__).parent / "data" / "invoices"
@@ -32,12 +32,13 @@ class Books:
         return reconcile(self.engine, begin(self.engine, account_id=self.id, kind=kind), resources)
 
     def gone(self, kind, *resources, at="2026-06-01"):
-        """Resources that were listed once and have been tombstoned since."""
+        """Resources that were listed once, were last seen two days before `at`, and have been tombstoned then."""
         self.inventory(kind, *resources)
         with self.engine.begin() as conn:
             conn.execute(
                 text(
-                    "update arcadia.resources set deleted_at = cast(:at as timestamptz), stale_strike_count = 3"
+                    "update arcadia.resources set deleted_at = cast(:at as timestamptz), stale_strike_count = 3,"
+                    " last_seen_at = cast(:at as timestamptz) - interval '2 days'"
                     " where account_id = :a and kind = :k and provider_id = any(:ids)"
                 ),
                 {"at": f"{at}T00:00:00Z", "a": self.id, "k": kind, "ids": [resource.provider_id for resource in resources]},
@@ -174,7 +175,7 @@ def test_a_tombstone_matches_what_it_was_billed_for(books):
 def test_only_who_lived_in_the_time_of_the_line_is_a_candidate(books):
     books.gone("droplet", droplet(1, "web", created="2026-01-01"), at="2026-04-10")
     books.inventory("droplet", droplet(2, "web", created="2026-04-10"))
-    books.invoice(item("web (s-1vcpu-1gb)", end="2026-04-09"), item("web (s-1vcpu-1gb)", start="2026-04-11"))
+    books.invoice(item("web (s-1vcpu-1gb)", end="2026-04-09"), item("web (s-1vcpu-1gb)", start="2026-04-10"))
     assert [line.resource_provider_id for line in books.lines()] == ["1", "2"]
 
 
@@ -212,6 +213,84 @@ def test_a_volume_of_that_name_in_another_region_is_not_it(books):
     first, second = books.lines()
     assert first.resource_provider_id == "v2"
     assert (second.match_status, second.reason) == ("unmatched", "volume 'logs' is known, but not in region sgp1")
+
+
+def listed(books, at, *resources):
+    run = begin(books.engine, account_id=books.id, kind="droplet", started_at=datetime.fromisoformat(f"{at}T00:00:00Z"))
+    reconcile(books.engine, run, resources)
+
+
+def test_a_name_matches_who_bore_it_in_the_time_of_the_line(books):
+    for at in ("2026-01-05", "2026-02-15"):
+        listed(books, at, droplet(1, "web"), droplet(2, "spare"))
+    listed(books, "2026-02-20", droplet(1, "web-old"), droplet(2, "web"))
+    listed(books, "2026-05-01", droplet(1, "web-old"), droplet(2, "web"))
+    books.invoice(
+        item("web (s)", start="2026-01-01", end="2026-02-01"),
+        item("web (s)", start="2026-03-01", end="2026-04-01"),
+        item("web-old (s)", start="2026-03-01", end="2026-04-01"),
+        item("web-old (s)", start="2026-01-01", end="2026-02-01"),
+    )
+    assert [line.resource_provider_id for line in books.lines()] == ["1", "2", "1", None]
+    assert books.lines()[3].reason == "droplet 'web-old' is known, but bore another name in the time that the line bills"
+
+
+@pytest.mark.parametrize("printed", ["before", "after"])
+def test_in_the_month_of_a_rename_either_name_may_be_printed(books, printed):
+    listed(books, "2026-01-05", droplet(1, "before"))
+    listed(books, "2026-04-20", droplet(1, "after"))
+    books.invoice(item(f"{printed} (s)"))
+    assert books.line().match_status == "matched"
+
+
+def test_a_resize_is_two_lines_of_one_resource(books):
+    books.inventory("droplet", droplet(1, "web"))
+    books.invoice(item("web (c-2)", end="2026-04-12"), item("web (c-4)", start="2026-04-12"))
+    assert [line.resource_provider_id for line in books.lines()] == ["1", "1"]
+
+
+def test_a_line_that_stops_while_the_resource_lives_on_pays_for_another_one(books):
+    books.inventory("droplet", droplet(1, "web"))
+    books.invoice(item("web (s)", end="2026-04-12"))
+    assert books.line().match_status == "unmatched"
+    assert "billed for another time" in books.line().reason
+
+
+def test_a_line_that_begins_long_after_the_creation_pays_for_another_one(books):
+    books.inventory("droplet", droplet(1, "web"))
+    books.invoice(item("web (s)", start="2026-04-12"))
+    assert books.line().match_status == "unmatched"
+
+
+def test_a_resource_is_not_billed_twice_for_the_same_time(books):
+    books.inventory("droplet", droplet(1, "web"))
+    books.invoice(item("web (s)"), item("web (s)"))
+    assert [line.match_status for line in books.lines()] == ["ambiguous", "ambiguous"]
+    assert "one of them pays for another" in books.lines()[0].reason
+
+
+def test_of_two_lines_for_the_same_time_the_size_decides(books):
+    books.inventory("droplet", droplet(1, "web", attrs={"size_slug": "c-2"}))
+    books.invoice(item("web (c-2)"), item("web (c-4)"))
+    assert [line.match_status for line in books.lines()] == ["matched", "ambiguous"]
+
+
+def test_a_backup_is_in_doubt_where_its_droplets_line_is(books):
+    books.inventory("droplet", droplet(1, "web"))
+    backup = item("web (Weekly Backup Services)", "Droplet Backups", start="2026-04-08", end="2026-04-08")
+    books.invoice(item("web (s)"), item("web (s)"), backup)
+    assert books.lines()[2].match_status == "ambiguous"
+
+
+def test_an_explanation_says_what_spoke_for_and_against_each_candidate(books):
+    books.inventory("droplet", droplet(1, "web"), droplet(2, "web", created="2026-04-20"))
+    books.invoice(item("web (s)"))
+    with books.engine.connect() as conn:
+        explanation = explain(conn, books.line().line_id)
+        assert explain(conn, -1) is None
+    one, two = explanation.considered
+    assert (one["provider_id"], one["speaks_against"]) == ("1", [])
+    assert (two["provider_id"], two["speaks_against"]) == ("2", ["was created after the line begins"])
 
 
 def test_a_backup_line_pays_for_its_parent_droplet(books):

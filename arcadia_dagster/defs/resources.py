@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from arcadia_dagster import settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
+from arcadia_dagster.embedded_postgres import EmbeddedPostgresError
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.schema import SchemaError, connect
 
@@ -51,7 +52,7 @@ class Ledger(dg.ConfigurableResource[None]):
         if self._engine is None:
             try:
                 self._engine = connect(settings.ledger_url())
-            except (SchemaError, ValueError) as problem:
+            except (SchemaError, EmbeddedPostgresError, settings.SettingsError) as problem:
                 raise dg.Failure(str(problem), allow_retries=False) from None
         return self._engine
 

@@ -26,7 +26,7 @@ from arcadia_dagster.digitalocean.invoices import (
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
 from arcadia_dagster.ledger.matching import OUTCOME, decided
-from arcadia_dagster.ledger.reconcile import Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
+from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
@@ -412,6 +412,8 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
         )
     )
     copy_rows(conn, "billed_line", (*_COLUMNS, "charge", "reason", "billed_id"), rows)
+    if len(rows) >= MANY_ROWS:
+        conn.execute(text("analyze billed_line"))
     conn.execute(
         text(
             "create temp view billed_resource as select kind, billed_id as provider_id, coalesce(parsed_name, billed_id) as name,"
@@ -426,14 +428,16 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
         text(
             f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
             f" select {columns}, {outcome} from billed_line join ("
-            + decided("(select * from billed_line where charge = 'resource') as resource_line")
+            + decided("(select * from billed_line where charge = 'resource') l")
             + ") d using (invoice_uuid, ordinal) union all"
             f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
-            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
+            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource' order by 2"  # ordinal: line_id follows it
         ),
         values,
     )
     conn.execute(text("drop table billed_line"))
+    if len(rows) >= MANY_ROWS:
+        conn.execute(text("analyze arcadia.cloud_cost_lines"))
 
 
 def _summary(conn: Connection, invoice_uuid: str, *, written: bool) -> Ingested:

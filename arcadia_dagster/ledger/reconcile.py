@@ -300,6 +300,10 @@ def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterab
             copy.write_row(row)
 
 
+# So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
+MANY_ROWS = 1000
+
+
 def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
     conn.execute(
         text(
@@ -333,14 +337,22 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
         text(
             "with entered as (select r.resource_id, s.name, s.name_key, s.event, s.changes from staged s"
             " join arcadia.resources r on r.account_id = :account_id and r.kind = :kind and r.provider_id = s.provider_id),"
-            " named as (insert into arcadia.resource_names (resource_id, name_key, name, seen_from)"
-            " select resource_id, name_key, name, :seen_at from entered on conflict do nothing)"
+            # A name was given some time after the old one was last seen, and the old one was borne until the new one is seen.
+            " named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
+            " select resource_id, name_key, name, case when exists (select from arcadia.resource_names o"
+            " where o.resource_id = entered.resource_id) then (select started_at from arcadia.listings"
+            " where account_id = :account_id and kind = :kind) end from entered"
+            " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null),"
+            " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from entered"
+            " where n.resource_id = entered.resource_id and n.name_key <> entered.name_key and n.seen_until is null)"
             " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
             " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from entered where event is not null"
         ),
         values,
     )
     conn.execute(text("drop table staged"))
+    if len(rows) >= MANY_ROWS:
+        conn.execute(text("analyze arcadia.resources, arcadia.resource_names"))
 
 
 def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list[int]) -> None:
@@ -430,8 +442,8 @@ with life as (
      where r.billing_only and (excluded.provider_created_at < r.provider_created_at or excluded.deleted_at > r.deleted_at)
     returning resource_id, kind, provider_id, xmax = 0 as is_new
 ), named as (
-    insert into arcadia.resource_names (resource_id, name_key, name, seen_from)
-    select distinct on (e.resource_id, b.name_key) e.resource_id, b.name_key, b.name, now()
+    insert into arcadia.resource_names (resource_id, name_key, name)
+    select distinct on (e.resource_id, b.name_key) e.resource_id, b.name_key, b.name
       from entered e join {billed} b using (kind, provider_id) order by e.resource_id, b.name_key, b.name
     on conflict do nothing
 )

@@ -143,7 +143,10 @@ resource_names = Table(
     Column("resource_id", BigInteger, ForeignKey(_resource), primary_key=True),
     Column("name_key", Text, primary_key=True, comment="Case-folded, white space collapsed"),
     Column("name", Text, nullable=False),
-    Column("seen_from", _time, nullable=False),
+    Column(
+        "seen_from", _time, comment="When its old name was last seen; NULL: its first name, borne since its creation as far as is known"
+    ),
+    Column("seen_until", _time, comment="When another name was first seen; NULL: its name today, or the last it had"),
     Index(None, "name_key"),
     comment="Every name a resource ever had",
 )
