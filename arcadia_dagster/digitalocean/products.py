@@ -88,6 +88,7 @@ def _account(product: str, description: str, reason: str, *, alone: bool = False
     return _wording(product, description, charge=Charge.ACCOUNT_LEVEL, kind="account", reason=f"account-level: {reason}", alone=alone)
 
 
+_NAMED, _WHOLE = "(?P<name>.+)", "(?P<name>.*)"
 _GIGABYTES = r"(?P<size>[\d.,]+ ?[KMGT]i?B)"
 _PLACED = rf"(?P<name>.+) \((?P<region>[^()]*)\) {_GIGABYTES}"
 _SIZED = r"(?P<name>.+) \((?P<size>[^()]*)\)"
@@ -120,23 +121,37 @@ _WORDINGS = (
     _resource("(?:droplet )?backups", r"(?P<name>.+) \([^()]*backup[^()]*\)", "droplet", LookUp.PARENT),
     _resource("(?:droplet )?backups", rf"{_PLACED}\b.*", "droplet", LookUp.PARENT),  # not seen: usage-based backups
     _resource("(?:droplet )?backups", _SIZED, "droplet", LookUp.PARENT),
-    _resource("(?:droplet )?backups", "(?P<name>.*)", "droplet", LookUp.PARENT),
+    _resource("(?:droplet )?backups", _WHOLE, "droplet", LookUp.PARENT),
     _resource("(?:(?:droplet|volume) )?snapshots|droplets|volumes", rf"{_PLACED} (?:\w+ )?snapshot", "snapshot", LookUp.NAME),
-    _resource("(?:(?:droplet|volume) )?snapshots", "(?P<name>.*)", "snapshot", LookUp.NAME),
+    _resource("(?:(?:droplet|volume) )?snapshots", _WHOLE, "snapshot", LookUp.NAME),
     _resource("(?:gpu )?droplets", _SIZED, "droplet", LookUp.NAME),  # "GPU Droplets" not seen
-    _resource("(?:gpu )?droplets", "(?P<name>.*)", "droplet", LookUp.NAME),
+    _resource("(?:gpu )?droplets", _WHOLE, "droplet", LookUp.NAME),
     _resource("volumes", _PLACED, "volume", LookUp.NAME),
-    _resource("volumes", "(?P<name>.*)", "volume", LookUp.NAME),
+    _resource("volumes", _WHOLE, "volume", LookUp.NAME),
     # Network
     _resource(_IPS, rf"(?:.*\s)?{_IPV4}", "reserved_ip", LookUp.IP),
     _resource(_IPS, rf"(?:.*\s)?{_IPV6}", "reserved_ipv6", LookUp.IP),  # not seen
-    _resource(_IPS, "(?P<name>.*)", "reserved_ip", LookUp.NAME),
-    _resource("load balancers", "(?P<name>.*)", "load_balancer", LookUp.NAME),
+    _resource(_IPS, _WHOLE, "reserved_ip", LookUp.NAME),
+    _resource("load balancers", _WHOLE, "load_balancer", LookUp.NAME),
     # Products whose lines stand in groups: the group is the resource, the description a part of it
-    _resource("kubernetes clusters", "(?P<name>.*)", "k8s_cluster", LookUp.GROUP),
-    _resource("database clusters", "(?P<name>.*)", "managed_db", LookUp.GROUP),
-    _resource("app platform", "(?P<name>.*)", "app", LookUp.GROUP),
-    _resource("functions", "(?P<name>.*)", "function_namespace", LookUp.NAME),
+    _resource("kubernetes clusters", _WHOLE, "k8s_cluster", LookUp.GROUP),
+    _resource("database clusters", _WHOLE, "managed_db", LookUp.GROUP),
+    _resource("app platform", _WHOLE, "app", LookUp.GROUP),
+    _resource("functions", _WHOLE, "function_namespace", LookUp.NAME),
+    # Products that no public invoice shows: their names are the provider's, the wordings those of their likes
+    _resource("(?:vpc )?nat gateways?", rf"{_NAMED} \((?P<region>[^()]*)\)", "nat_gateway", LookUp.NAME),
+    _resource("(?:vpc )?nat gateways?", _WHOLE, "nat_gateway", LookUp.NAME),
+    _resource("network file (?:storage|system)s?|nfs", _PLACED, "nfs_share", LookUp.NAME),
+    _resource("network file (?:storage|system)s?|nfs", _WHOLE, "nfs_share", LookUp.NAME),
+    *(
+        _resource(product, description, kind, LookUp.NAME)
+        for product, kind in (
+            ("dedicated inference", "dedicated_inference"),
+            ("vector databases?", "vector_database"),
+            ("add-?ons?", "addon"),
+        )
+        for description in (_SIZED, _WHOLE)
+    ),
     # Of the account as a whole
     _account("spaces subscription", r"spaces \(\$.*", "the Spaces subscription pays for all buckets together"),
     _account("spaces subscription", ".*", "part of the Spaces subscription, in words that name no bucket ({description})"),

@@ -208,7 +208,7 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
         ),
         {"account_id": line["account_id"], "invoice_uuid": line["invoice_uuid"], "ordinal": line["ordinal"]},
     ).mappings()
-    considered = [
+    considered: list[Mapping[str, Any]] = [
         {
             **{name: value for name, value in pair.items() if name not in _SAYS},
             "speaks_for": [says[0] for fact, says in _SAYS.items() if pair[fact]],
