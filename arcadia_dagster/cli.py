@@ -112,7 +112,10 @@ def demo() -> None:
 def sync(
     allow_mass_deletion: Annotated[
         bool,
-        typer.Option(help="Tombstone even where over 10 and over 30 % of a kind's resources are gone at once. For this run only."),
+        typer.Option(
+            "--allow-mass-deletion",
+            help="Tombstone even where over 10 and over 30 % of a kind's resources are gone at once. For this run only.",
+        ),
     ] = False,
 ) -> None:
     """Read everything once from the configured account: inventory, billing, matching.
@@ -351,6 +354,10 @@ class _Runner:
                 event = entry.dagster_event
                 if event is not None and event.event_type_value == "STEP_START":
                     line.update(f"{job_name}: {event.step_key}")
+                elif event is not None and event.event_type_value == "STEP_UP_FOR_RETRY":
+                    cause = event.step_retry_data.error.cause
+                    if cause is not None and cause.cls_name == "DagsterExecutionInterruptedError":
+                        raise KeyboardInterrupt  # or Ctrl-C would have the step tried again in a while
                 elif event is None and entry.user_message:
                     line.update(escape(f"{job_name}: {entry.step_key}: {entry.user_message}"))
 
