@@ -308,7 +308,8 @@ def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int,
     _say_step("Dagster started", began)
     config = {"config": {"allow_mass_deletion": True}} if allow_mass_deletion else {}
     succeeded = True
-    for job_name in ("sync_inventory", "sync_catalogue", "sync_snapshots", "sync_backups", "record_balance", "discover_invoices"):
+    # The walk of the projects, in sync_inventory, comes after the other listings, so that everything is attributed in this very sync.
+    for job_name in ("sync_catalogue", "sync_snapshots", "sync_backups", "sync_inventory", "record_balance", "discover_invoices"):
         takes_config = job_name.startswith("sync_")
         succeeded &= runner.run(job_name, op_config=config if takes_config else {})
     for tags in runner.waiting_invoice_ranges(engine):

@@ -137,17 +137,18 @@ def test_the_demo_on_the_embedded_database_and_again(tmp_path, server_folder):
     assert done.code == 0, done.err
     assert done.err == ""
     assert "Invoice of April 2026" in done.out
-    assert numbered_lines(done.out) == 33
+    assert numbered_lines(done.out) == 33 + 30  # and those of the second account
     assert "33 lines, 86.92 USD of 86.92 invoiced, 0.00 left over: 20 pay for living resources, 11 " in done.out
     assert "Explained: 33 of 33 lines. By kind and name alone: 17 of 33." in done.out
     assert "137 invoices, 2,095 lines; 137 add up to the cent." in done.out
+    assert "Explained: 30 of 30 lines." in done.out
     assert processes_of(server_folder) == {}
 
     url = settings.ledger_url()
     before = versions(url)
     again = arcadia("demo", **mine)
     assert again.code == 0, again.err
-    assert numbered_lines(again.out) == 33
+    assert numbered_lines(again.out) == 33 + 30
     assert "discovered" not in again.out
     assert "ingest_invoices" not in again.out
     assert versions(url) == before
@@ -171,18 +172,19 @@ def test_sync_says_what_it_did_and_exits_with_0(synced):
 
 def test_what_cannot_be_read_fails_alone(database_url):
     account = small_account()
-    account.denied.add("/v2/firewalls")
     account.invoices[2].items[0] |= {"amount": "[/bold] a lot :x:"}
     with served(account, database_url) as (_, variables):
+        assert arcadia("sync", **variables).code == 1
+        account.denied.add("/v2/firewalls")
         done = arcadia("sync", **variables)
         assert done.code == 1
         firewalls, invoice = done.err.splitlines()
         assert firewalls.startswith("  firewalls: ")
         assert "firewall:read" in firewalls
-        assert "1 of 5 invoices could not be ingested" in invoice
+        assert "1 of 1 invoices could not be ingested" in invoice
         assert "[/bold] a lot :x:" in invoice
         assert rows(database_url, "select kind, count(*) from arcadia.cloud_resources where state = 'active' group by 1 order by 1") == [
-            ("dns_zone", 7), ("droplet", 5), ("droplet_backup", 4), ("snapshot", 12), ("spaces_bucket", 6),
+            ("dns_zone", 7), ("droplet", 5), ("droplet_backup", 4), ("firewall", 1), ("snapshot", 12), ("spaces_bucket", 6),
         ]  # fmt: skip
         assert rows(database_url, "select status, count(*) from arcadia.cloud_invoices group by 1 order by 1") == [
             ("failed", 1),
@@ -192,6 +194,16 @@ def test_what_cannot_be_read_fails_alone(database_url):
     assert status.code == 0
     assert "1 invoices failed: " in status.out
     assert "[/bold] a lot :x:" in status.out
+
+
+def test_a_kind_that_the_token_could_never_read_is_left_out_with_a_word(database_url):
+    account = small_account()
+    account.denied.add("/v2/firewalls")
+    with served(account, database_url) as (_, variables):
+        done = arcadia("sync", **variables)
+    assert done.code == 0, done.err
+    (word,) = [line for line in done.out.splitlines() if "left out" in line]
+    assert "firewall:read" in word
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,12 @@ def attribute(engine: Engine, account_id: int, *, internal_project: str | None, 
                 {
                     "account_id": account_id,
                     "internal": internal_project,
-                    "never_listed": [kind.name for kind in KINDS.values() if not kind.in_projects],
+                    "never_listed": [
+                        # What is listed together with a walk has been looked for in all projects by then.
+                        kind.name
+                        for kind in KINDS.values()
+                        if not kind.in_projects or kind.also_in_walk
+                    ],
                     "sync_run_id": sync_run_id,
                     "walk": WALK,
                 },
