@@ -94,6 +94,7 @@ listings = Table(
     Column("account_id", BigInteger, ForeignKey(_account), primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("started_at", _time, nullable=False),
+    Column("rematched_at", _time, comment="The started_at that the account's lines were last matched against"),
     comment="The newest complete listing of each kind: what it did not report missing was seen at that time",
 )
 
@@ -151,6 +152,14 @@ resource_names = Table(
     comment="Every name a resource ever had",
 )
 
+rematch_queue = Table(
+    "rematch_queue",
+    metadata,
+    Column("resource_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False, index=True),
+    comment="Resources that matching has not yet seen as they are now. Filled by a trigger on resources, emptied by matching",
+)
+
 project_memberships = Table(
     "project_memberships",
     metadata,
@@ -200,6 +209,7 @@ cloud_invoices = Table(
     Column("amount", Numeric, comment="USD as the provider states it; NULL for an imported file, which does not say"),
     Column("issued_at", _time),
     Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("covers_until", _time, comment="Of a preview: the moment up to which it bills. NULL: the whole month"),
     Column("tried_at", _time, comment="When it was last read, with or without success"),
     Column("ingested_at", _time),
     Column("line_count", Integer),
@@ -213,7 +223,7 @@ cloud_invoices = Table(
     Column("csv_sha256", Text),
     Column("lines_sha256", Text, comment="Of the lines as parsed: the same again are not written again"),
     Index(None, "account_id", "csv_sha256"),
-    CheckConstraint("status in ('pending', 'ingested', 'failed')", name="status"),
+    CheckConstraint("status in ('pending', 'ingested', 'failed', 'preview')", name="status"),
     CheckConstraint("status <> 'failed' or error is not null", name="failure_says_why"),
     Index(None, "account_id", "period"),
     comment="Every invoice, its documents, and how its lines add up",
@@ -262,6 +272,19 @@ Index("cloud_cost_lines_resource_id_idx", cloud_cost_lines.c.resource_id)
 # Lines that only their text can match: what inventory learns may change them.
 BY_NAME = "look_up in ('name', 'parent', 'group') and provider_resource_id is null and provider_resource_uuid is null"
 Index("cloud_cost_lines_by_name_idx", cloud_cost_lines.c.account_id, postgresql_where=text(BY_NAME))
+
+cloud_match_events = Table(
+    "cloud_match_events",
+    metadata,
+    _id("event_id"),
+    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("invoice_uuid", Text, nullable=False, comment="With ordinal: the line. No foreign key, as events outlive what they tell of"),
+    Column("ordinal", Integer, nullable=False),
+    Column("changes", JSONB, nullable=False, comment="match_status, match_method, resource_id, match_detail -> {before, after}"),
+    Column("occurred_at", _time, nullable=False),
+    Index(None, "invoice_uuid", "ordinal"),
+    comment="Each change of what a line is matched to. Append-only; a line's first match is no change, and previews leave none",
+)
 
 schema_views = Table(
     "schema_views",
