@@ -25,8 +25,9 @@ from arcadia_dagster.digitalocean.invoices import (
     parse_items,
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
-from arcadia_dagster.ledger.matching import OUTCOME, decided
+from arcadia_dagster.ledger.matching import HISTORY, MATCH_EVENT, OUTCOME, decided, match_events, stored_lines
 from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
+from arcadia_dagster.ledger.tables import BY_NAME
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
@@ -402,8 +403,6 @@ update arcadia.cloud_invoices i
 
 
 def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
-    conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
     columns = ", ".join(_COLUMNS)
     conn.execute(
         text(
@@ -412,8 +411,22 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
         )
     )
     copy_rows(conn, "billed_line", (*_COLUMNS, "charge", "reason", "billed_id"), rows)
-    if len(rows) >= MANY_ROWS:
-        conn.execute(text("analyze billed_line"))
+    store_billed_lines(conn, account_id, invoice_uuid)
+    conn.execute(text("drop table billed_line"))
+
+
+def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> None:
+    """Put the lines of the transaction's table `billed_line` in the place of the invoice's, matched as they are stored."""
+    values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
+    conn.execute(text("analyze billed_line"))
+    conn.execute(
+        text(
+            "create temp table line_before on commit drop as select invoice_uuid, ordinal, product, description, started_at, match_status,"
+            " resource_id, match_method, match_detail from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"
+        ),
+        values,
+    )
+    conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
     conn.execute(
         text(
             "create temp view billed_resource as select kind, billed_id as provider_id, coalesce(parsed_name, billed_id) as name,"
@@ -423,21 +436,59 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
     )
     admit_billed(conn, account_id, "billed_resource")
     conn.execute(text("drop view billed_resource"))
-    outcome = ", ".join(OUTCOME)
+    columns, outcome = ", ".join(_COLUMNS), ", ".join(OUTCOME)
+    conn.execute(text("set local work_mem = '64MB'"))  # for the sorts and joins of a million lines
     conn.execute(
         text(
-            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
-            f" select {columns}, {outcome} from billed_line join ("
-            + decided("(select * from billed_line where charge = 'resource') l")
-            + ") d using (invoice_uuid, ordinal) union all"
-            f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
-            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource' order by 2"  # ordinal: line_id follows it
+            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome}) "
+            + decided(
+                "(select *, ordinal as line from billed_line where charge = 'resource')",
+                f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
+                " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
+                ", ".join(f"l.{column}" for column in _COLUMNS),
+            )
         ),
         values,
     )
-    conn.execute(text("drop table billed_line"))
-    if len(rows) >= MANY_ROWS:
+    conn.execute(
+        text(
+            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
+            f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
+            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
+        )
+    )
+    conn.execute(
+        text(
+            f"insert into {MATCH_EVENT} "
+            + match_events(
+                "line_before",
+                "(select n.* from arcadia.cloud_cost_lines n join line_before b using (invoice_uuid, ordinal, product, description)"
+                " where n.started_at is not distinct from b.started_at)",
+            )
+        ),
+        values,
+    )
+    conn.execute(text("drop table line_before"))
+    conn.execute(text(_QUEUE_OLDER), values)
+    if conn.execute(text("select count(*) from billed_line")).scalar_one() >= MANY_ROWS:
         conn.execute(text("analyze arcadia.cloud_cost_lines"))
+
+
+_OF_HISTORY = "kind, name_key, parsed_region, parsed_size, look_up, started_at, ended_at"
+# What an invoice shows of names can put older lines in doubt that were matched before their resource was listed.
+_QUEUE_OLDER = f"""
+insert into arcadia.rematch_queue (resource_id, account_id)
+select distinct r.resource_id, r.account_id
+  from (select kind, name_key, min(started_at) as since
+          from {stored_lines(BY_NAME)} h
+         where invoice_uuid <> :invoice_uuid and started_at < (select max(started_at) from billed_line)
+           and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview')
+         group by kind, name_key) l
+  join arcadia.resource_names n using (name_key)
+  join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
+   and not r.billing_only and r.first_seen_at > l.since
+on conflict (resource_id) do update set account_id = excluded.account_id
+"""
 
 
 def _summary(conn: Connection, invoice_uuid: str, *, written: bool) -> Ingested:

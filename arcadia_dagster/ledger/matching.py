@@ -19,122 +19,250 @@ OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 _SLACK = "interval '1 hour'"
 # A line can show a name that was given after the month and before the invoice was made.
 _INVOICED_WITHIN = "interval '2 days'"
+# The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
+_SERVICE = "component like 'load balancer a%'"
 
 
-def _by_id(lines: str) -> str:
-    """(line, resource, method) of the lines of the relation `lines` that name an id. An IP is the id of a reserved IP."""
-    return f"""
-    select l.invoice_uuid, l.ordinal, r.resource_id, case when r.provider_id = l.ip then 'ip' else 'id' end as method
-      from (select invoice_uuid, ordinal, kind, provider_resource_id as id, provider_resource_uuid as uuid,
-                   case when look_up = 'ip' then parsed_name end as ip from {lines}) l
-     cross join lateral (select distinct i from (values (l.id), (l.uuid), (l.ip)) v (i) where i is not null) ids
-      join arcadia.resources r on r.account_id = :account_id and r.kind = l.kind and r.provider_id = ids.i"""
+@dataclass(frozen=True)
+class Fact:
+    """One thing that must be so if a resource is to be what a line pays for: an SQL condition, and how it is put either way."""
+
+    sql: str
+    speaks_for: str
+    speaks_against: str
 
 
-def _considered(lines: str) -> str:
-    """Every (line, resource) pair of one kind and name, and what the facts say to it, for the lines of `lines` without an id.
+# Over a line `l`, a name `n` that it prints, and a resource `r` that has or had that name.
+FACTS = {
+    "bore_name": Fact(
+        f"coalesce(n.seen_until > l.started_at, true) and coalesce(n.seen_from < l.month + interval '1 month' + {_INVOICED_WITHIN}, true)",
+        "bore that name then",
+        "bore another name then",
+    ),
+    "born": Fact(
+        f"coalesce(r.provider_created_at - {_SLACK} <= l.started_at, true)",
+        "had been created when the line begins",
+        "was created after the line begins",
+    ),
+    "not_gone": Fact(
+        f"coalesce(l.ended_at <= r.deleted_at + {_SLACK}, true)",
+        "was there when the line ends",
+        "was gone when the line ends",
+    ),
+    "in_region": Fact(
+        "(l.region = '' or coalesce(l.region = any(string_to_array(r.region, ',')), true))",
+        "is in the line's region, or the line names none",
+        "is in another region",
+    ),
+}
 
-    A resource that is billed by name pays from its creation to its end without a gap. So a line that begins in mid-month long after its
-    creation, or ends in mid-month while it lived on, pays for another one of that name, unless a line of the same name takes over
-    where this one stops (a resize).
+
+def _adjoins(moment: str, others: str) -> str:
+    """Lines of a resized resource follow each other within a minute; `others` holds minutes."""
+    minute = f"date_trunc('minute', p.{moment})"
+    return f"array[{minute} - interval '1 minute', {minute}, {minute} + interval '1 minute'] && p.{others}"
+
+
+# A resource that is billed by name pays from its creation to its end without a gap. So a line that begins in mid-month long after its
+# creation, or ends in mid-month while it lived on, pays for another one of that name, unless a line of the same name takes over where
+# this one stops (a resize). Over a pair `p`, with the starts and ends of all lines of the invoice that name its resource.
+NEIGHBOUR_FACTS = {
+    "begins_right": Fact(
+        f"(p.begins_free or {_adjoins('started_at', 'ends')})",
+        "is billed from when the line begins",
+        "was billed before, by no line that ends where this one begins",
+    ),
+    "ends_right": Fact(
+        f"(p.ends_free or {_adjoins('ended_at', 'starts')})",
+        "is billed until the line ends",
+        "lived on, with no line that begins where this one ends",
+    ),
+}
+
+
+def _judged(lines: str) -> str:
+    """CTEs that end in `judged`: every (line, resource) pair of one kind and name, for lines of `lines` without an id, and the facts.
+
+    `fits`: all facts speak for it. `twice`: it fits, and so does another line of the invoice for some of the same time. `known_from`: the
+    month in which the name was first seen, where the line is older.
     """
+    facts = ", ".join(f"{fact.sql} as {name}" for name, fact in FACTS.items())
+    neighbour_facts = ", ".join(f"{fact.sql} as {name}" for name, fact in NEIGHBOUR_FACTS.items())
+    weighed = f"""
+    select *, {" and ".join((*FACTS, *NEIGHBOUR_FACTS))} as fits
+      from (select *, {neighbour_facts}
+              from (select *, array_agg(date_trunc('minute', started_at)) over same as starts,
+                              array_agg(date_trunc('minute', ended_at)) over same as ends
+                      from pair window same as (partition by invoice_uuid, resource_id, region, by_name)) p
+            offset 0) w"""  # offset 0: or the planner works each fact out as often as it is used
     return f"""
-    select l.invoice_uuid, l.ordinal, l.kind, l.look_up, l.name_key, l.region as line_region, l.started_at, l.ended_at, r.resource_id,
-           coalesce(n.seen_until > l.started_at, true) and coalesce(n.seen_from < l.month + interval '1 month' + {_INVOICED_WITHIN}, true)
-               as bore_name,
-           coalesce(r.provider_created_at - {_SLACK} <= l.started_at, true) as born,
-           coalesce(l.ended_at <= r.deleted_at + {_SLACK}, true) as not_gone,
-           l.look_up <> 'name' or l.preceded or coalesce(r.provider_created_at >= l.started_at - {_SLACK}, true) as begins_right,
-           l.look_up <> 'name' or l.continued or coalesce(r.alive_until <= l.ended_at + {_SLACK}, true) as ends_right,
-           coalesce(lower(l.region) = any(string_to_array(r.region, ',')), true) as in_region,
-           coalesce(l.size = r.size, false) as same_size
-      from (select *,
-                   started_at <= month + {_SLACK} or exists (
-                       select from unnest(ends) e where e between started_at - interval '1 minute' and started_at + interval '1 minute'
-                   ) as preceded,
-                   ended_at >= month + interval '1 month' - {_SLACK} or exists (
-                       select from unnest(starts) s where s between ended_at - interval '1 minute' and ended_at + interval '1 minute'
-                   ) as continued
-              from (select invoice_uuid, ordinal, kind, look_up, name_key, nullif(parsed_region, '') as region,
-                           nullif(parsed_size, '') as size, started_at, ended_at,
-                           date_trunc('month', started_at, 'UTC') as month,
-                           array_agg(started_at) over same as starts, array_agg(ended_at) over same as ends
-                      from {lines}
-                     where {BY_NAME}
-                    window same as (partition by invoice_uuid, kind, name_key, parsed_region)) named) l
+named as (
+    select l.line, l.invoice_uuid, l.kind, l.look_up, l.name_key, coalesce(lower(l.parsed_region), '') as region,
+           nullif(l.parsed_size, '') as size, l.started_at, l.ended_at, date_trunc('month', l.started_at, 'UTC') as month
+      from {lines} l where {BY_NAME}
+), pair as (
+    select l.line, l.invoice_uuid, l.kind, l.look_up, l.look_up = 'name' as by_name, l.name_key, l.region, l.month, l.started_at,
+           l.ended_at, r.resource_id, {facts}, coalesce(l.size = r.size, false) as same_size,
+           coalesce(l.look_up <> 'name' or l.started_at <= l.month + {_SLACK} or r.provider_created_at >= l.started_at - {_SLACK}, true)
+               as begins_free,
+           coalesce(l.look_up <> 'name' or l.ended_at >= coalesce(i.covers_until, l.month + interval '1 month') - {_SLACK}
+                    or r.alive_until <= l.ended_at + {_SLACK}, true) as ends_free,
+           case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from
+      from named l
+      join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
       join arcadia.resource_names n on n.name_key = l.name_key
-      join (select resource_id, account_id, kind, region, attrs ->> 'size_slug' as size, provider_created_at, deleted_at,
-                   case when deleted_at is null and stale_strike_count = 0
-                        then greatest(last_seen_at, (select started_at from arcadia.listings s
-                                                      where s.account_id = k.account_id and s.kind = k.kind))
-                        else least(last_seen_at, deleted_at) end as alive_until
-              from arcadia.resources k) r
-        on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind"""
+      join (select k.resource_id, k.account_id, k.kind, k.region, k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
+                   case when not k.billing_only then date_trunc('month', k.first_seen_at, 'UTC') end as first_seen_in,
+                   case when k.deleted_at is null and k.stale_strike_count = 0 then greatest(k.last_seen_at, s.started_at)
+                        else least(k.last_seen_at, k.deleted_at) end as alive_until
+              from arcadia.resources k
+              left join arcadia.listings s on s.account_id = k.account_id and s.kind = k.kind) r
+        on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
+), judged as materialized ({_with_twice(weighed, "invoice_uuid, resource_id, region, by_name, fits")}
+)"""
 
 
-_FITS = "bore_name and born and not_gone and begins_right and ends_right and in_region"
+def _with_twice(pairs: str, partition: str) -> str:
+    """The pairs with `twice`: a resource is not billed for the same time by two lines, unless only one of them prints its size.
 
-
-def decided(lines: str) -> str:
-    """A query that gives each line of the relation `lines` its outcome: the line's `invoice_uuid` and `ordinal`, and OUTCOME.
-
-    `lines` names a relation with the columns of cloud_cost_lines that `billing.py` fills from the document; it holds lines that pay for a
-    resource only, and whole invoices of them. Binds :account_id. Every line comes out once.
+    Backups and the parts of a group share their time by nature.
     """
+    over = f"over (partition by {partition} order by started_at, line"
     return f"""
-with considered as ({_considered(lines)}
-), fitting as (
-    select *, bool_or(same_size) over (partition by invoice_uuid, ordinal) as any_same_size from considered where {_FITS}
-), textual as (
-    select *, count(*) over (partition by invoice_uuid, ordinal) as candidates
-      from (select *, crowded and (not same_size or sum(same_size::int) filter (where crowded)
-                                                     over (partition by invoice_uuid, resource_id, line_region) > 1) as twice
-              from (select *, look_up = 'name' and (
-                              coalesce(started_at + {_SLACK} < max(ended_at) over (earlier rows between unbounded preceding
-                                                                                  and 1 preceding), false)
-                              or coalesce(lead(started_at) over earlier + {_SLACK} < ended_at, false)) as crowded
-                      from fitting where same_size or not any_same_size
-                    window earlier as (partition by invoice_uuid, resource_id, line_region order by started_at, ordinal)) o) t
+    select *, crowded and (not same_size or count(*) filter (where crowded and same_size) over (partition by {partition}) > 1) as twice
+      from (select *, by_name and (coalesce(started_at + {_SLACK} < max(ended_at) {over} rows between unbounded preceding and 1 preceding),
+                                            false)
+                                   or coalesce(lead(started_at) {over}) + {_SLACK} < ended_at, false)) as crowded
+              from ({pairs}) o) o"""
+
+
+# A name counts for the time before its resource was first listed, as nobody knows better, unless the invoices between say otherwise: a
+# month that ends without a line of that name, or one that begins with more of them than the month before ended with. Something was
+# given the name then, and who bore it before is not known. `traced` holds, for each name in question, the months that ended with it
+# (`ends`) and those that began with more of it (`gains`); `invoiced` all months that are known.
+def _traced(history: str) -> str:
+    return f"""
+in_question as materialized (
+    select distinct kind, name_key from judged where fits and known_from is not null
+), invoiced as materialized (
+    select array_agg(distinct date_trunc('month', h.started_at, 'UTC')) as months from {history} h
+     where exists (select from in_question)
+), flow as (
+    select kind, name_key, region, size, month, case when grouped then least(begun, 1) else begun end as begun,
+           case when grouped then least(ended, 1) else ended end as ended
+      from (select h.kind, h.name_key, coalesce(lower(h.parsed_region), '') as region,
+                   case h.kind when 'droplet' then h.parsed_size end as size, h.look_up = 'group' as grouped,
+                   date_trunc('month', h.started_at, 'UTC') as month,
+                   count(*) filter (where h.started_at <= date_trunc('month', h.started_at, 'UTC') + {_SLACK}) as begun,
+                   count(*) filter (where h.ended_at >= date_trunc('month', h.started_at, 'UTC') + interval '1 month' - {_SLACK}) as ended
+              from {history} h join in_question q on q.kind = h.kind and q.name_key = h.name_key
+             where h.look_up in ('name', 'group') group by 1, 2, 3, 4, 5, 6) f
+), traced as (
+    select kind, name_key, region, array_agg(month) filter (where ended > 0) as ends, array_agg(month) filter (where gained) as gains
+      from (select f.*, f.begun > coalesce(b.ended, 0) and f.month - interval '1 month' = any(i.months) as gained
+              from flow f cross join invoiced i
+              left join flow b on b.kind = f.kind and b.name_key = f.name_key and b.region = f.region
+                              and b.size is not distinct from f.size and b.month = f.month - interval '1 month') g
+     group by kind, name_key, region
+)"""
+
+
+_UNSURE = """j.known_from is not null and (
+        exists (select from unnest(t.gains) g where g > j.month and g <= j.known_from)
+        or exists (select from invoiced, unnest(months) k
+                    where k > j.month and k < j.known_from and k <> all (coalesce(t.ends, '{}'))))"""
+_UNTANGLED = """
+    select j.line, j.invoice_uuid, j.kind, j.look_up, j.by_name, j.name_key, j.region, j.month, j.started_at, j.ended_at, j.resource_id,
+           j.same_size, j.known_from
+      from judged j join entangled using (resource_id) left join contested c using (line)
+     where j.fits and (j.same_size or not coalesce(c.any_same_size, false))"""
+
+
+def decided(lines: str, history: str, columns: str) -> str:
+    """A query that gives each line of the relation `lines` its `columns` and OUTCOME. Every line comes out once.
+
+    `lines` is a relation with the columns of cloud_cost_lines that `billing.py` fills from the document, and `line`, a number of its own
+    for each; it holds lines that pay for a resource only. Where it holds a line without an id, it holds all lines of that invoice that
+    name the same, or name what bears the same name. `history` is one of all lines of the account but previews. Binds :account_id.
+    """
+    fit = "line, invoice_uuid, kind, look_up, name_key, region, month, started_at, ended_at, resource_id, known_from, twice"
+    return f"""
+with {_judged(lines)}, {_traced(history)}, contested as materialized (
+    select line, bool_or(same_size) as any_same_size from judged where fits group by line having count(*) > 1
+), entangled as materialized (
+    select distinct j.resource_id from judged j join contested using (line) where j.fits
+), revised as ({_with_twice(_UNTANGLED, "invoice_uuid, resource_id, region, by_name")}
+), fit as (
+    select {fit} from judged left join (select resource_id as tied from entangled) e on tied = resource_id where fits and tied is null
+    union all
+    select {fit} from revised
+), textual as materialized (
+    select j.line, j.invoice_uuid, j.kind, j.look_up, j.name_key, j.started_at, j.ended_at, j.resource_id,
+           case when j.twice then 'twice' when {_UNSURE} then 'unsure' end as doubt
+      from fit j
+      left join traced t on j.known_from is not null and t.kind = j.kind and t.name_key = j.name_key and t.region = j.region
+), by_text as materialized (
+    select t.line, 1 as candidates, t.resource_id, t.look_up as method, t.doubt
+      from textual t left join contested c using (line) where c.line is null
+    union all
+    select line, count(*), min(resource_id), min(look_up), max(doubt) from textual join contested using (line) group by line
 ), doubtful as (
     -- A backup pays for the droplet that the droplet's own line pays for: where that one is in doubt, so is the backup.
-    select distinct t.invoice_uuid, t.ordinal, t.resource_id
-      from textual t
-      join {lines} on l.invoice_uuid = t.invoice_uuid and l.kind = t.kind and l.name_key = t.name_key and l.look_up = 'name'
-       and l.provider_resource_id is null and l.provider_resource_uuid is null
-       and l.started_at <= t.started_at and l.ended_at >= t.ended_at
-      left join textual own
-        on own.invoice_uuid = l.invoice_uuid and own.ordinal = l.ordinal and own.candidates = 1 and not own.twice
-     where t.look_up = 'parent' and own.resource_id is distinct from t.resource_id
-), candidate as (
-    select invoice_uuid, ordinal, resource_id, method, false as twice from ({_by_id(lines)}) by_id
+    select distinct b.line
+      from textual b
+      join named l on l.invoice_uuid = b.invoice_uuid and l.kind = b.kind and l.name_key = b.name_key and l.look_up = 'name'
+                  and l.started_at <= b.started_at and l.ended_at >= b.ended_at
+      left join by_text own on own.line = l.line and own.candidates = 1 and own.doubt is null
+     where b.look_up = 'parent' and own.resource_id is distinct from b.resource_id
+), by_id as materialized (
+    -- An IP is the id of a reserved IP. Of two ids on one line, either may be the resource's.
+    select l.line, case when coalesce(a.resource_id, b.resource_id) is null then 'ip' else 'id' end as method,
+           array_remove(array[a.resource_id, nullif(b.resource_id, a.resource_id),
+                              nullif(nullif(c.resource_id, a.resource_id), b.resource_id)], null) as ids
+      from {lines} l
+      left join arcadia.resources a on a.account_id = :account_id and a.kind = l.kind and a.provider_id = l.provider_resource_id
+      left join arcadia.resources b on b.account_id = :account_id and b.kind = l.kind and b.provider_id = l.provider_resource_uuid
+      left join arcadia.resources c
+        on c.account_id = :account_id and c.kind = l.kind and c.provider_id = l.parsed_name and l.look_up = 'ip'
+     where l.look_up = 'ip' or l.provider_resource_id is not null or l.provider_resource_uuid is not null
+), of_service as materialized (
+    select l.line, min(r.resource_id) as resource_id
+      from {lines} l
+      join arcadia.resources r on r.account_id = :account_id and r.kind = 'load_balancer' and 'load balancer ' || r.name = l.component
+     where l.{_SERVICE} group by l.line having count(*) = 1
+), best as (
+    select b.line, b.candidates, b.resource_id, b.method, case when d.line is null then b.doubt else 'twice' end as doubt
+      from by_text b left join of_service s using (line) left join doubtful d using (line) where s.line is null
     union all
-    select t.invoice_uuid, t.ordinal, t.resource_id, t.look_up as method, t.twice or d.ordinal is not null as twice
-      from textual t left join doubtful d on d.invoice_uuid = t.invoice_uuid and d.ordinal = t.ordinal and d.resource_id = t.resource_id
-), counted as (
-    select c.invoice_uuid, c.ordinal, count(*) as candidates, min(c.resource_id) as resource_id, min(c.method) as method,
-           bool_or(c.twice) as twice,
-           jsonb_agg(jsonb_build_object('resource_id', r.resource_id, 'provider_id', r.provider_id, 'name', r.name, 'region', r.region,
-                                        'created_at', r.provider_created_at, 'deleted_at', r.deleted_at)
-                     order by r.resource_id) filter (where c.others > 1 or c.twice) as described
-      from (select *, count(*) over (partition by invoice_uuid, ordinal) as others from candidate) c
-      join arcadia.resources r on r.resource_id = c.resource_id
-     group by c.invoice_uuid, c.ordinal
+    select b.line, cardinality(ids), ids[1], b.method, null
+      from by_id b left join of_service s using (line) where s.line is null and cardinality(ids) > 0
+    union all
+    select line, 1, resource_id, 'name', null from of_service
+), described as (
+    select c.line, jsonb_agg(jsonb_build_object('resource_id', r.resource_id, 'provider_id', r.provider_id, 'name', r.name,
+                                                'region', r.region, 'created_at', r.provider_created_at, 'deleted_at', r.deleted_at)
+                             order by r.resource_id) as candidates
+      from (select t.line, t.resource_id from best join textual t using (line) where best.candidates > 1 or best.doubt is not null
+            union all select line, unnest(ids) from by_id where cardinality(ids) > 1) c
+      join arcadia.resources r using (resource_id) group by c.line
 ), refused as (
-    select invoice_uuid, ordinal, bool_or(bore_name) as bore_name, bool_or(bore_name and born and not_gone) as lived,
+    select line, bool_or(bore_name) as bore_name, bool_or(bore_name and born and not_gone) as lived,
            bool_or(bore_name and born and not_gone and in_region) as lived_there
-      from considered group by invoice_uuid, ordinal
+      from judged where not fits group by line
 )
-select l.invoice_uuid, l.ordinal,
-       case when c.candidates > 1 or c.twice then 'ambiguous' when c.candidates = 1 then 'matched' else 'unmatched' end as match_status,
-       case when c.candidates = 1 and not c.twice then c.resource_id end as resource_id,
-       case when c.candidates = 1 and not c.twice then c.method end as match_method,
-       case when c.candidates = 1 and not c.twice then null
-            when c.candidates > 1 then jsonb_build_object(
-                'reason', format('%s resources of kind %s fit %L equally well', c.candidates, l.kind, l.parsed_name),
-                'candidates', c.described)
-            when c.twice then jsonb_build_object(
-                'reason', format('%s %L fits, but other lines of that name as well: one of them pays for another', l.kind, l.parsed_name),
-                'candidates', c.described)
+select {columns},
+       case when c.candidates = 1 and c.doubt is null then 'matched' when c.candidates > 0 then 'ambiguous' else 'unmatched' end
+           as match_status,
+       case when c.candidates = 1 and c.doubt is null then c.resource_id end as resource_id,
+       case when c.candidates = 1 and c.doubt is null then c.method end as match_method,
+       case when c.candidates = 1 and c.doubt is null then null
+            when c.candidates > 0 then jsonb_build_object('reason', case
+                when c.candidates > 1 then format('%s resources of kind %s fit %L equally well', c.candidates, l.kind, l.parsed_name)
+                when c.doubt = 'twice' then
+                     format('%s %L fits, but other lines of that name as well: one of them pays for another', l.kind, l.parsed_name)
+                else format('%s %L fits, but something was given that name after the line and before the first listing: who bore it then'
+                            ' is not known', l.kind, l.parsed_name) end,
+                'candidates', d.candidates)
             else jsonb_build_object('reason', case
                 when coalesce(l.name_key, '') = '' then format('the line names no %s', l.kind)
                 when e.lived_there then
@@ -142,34 +270,131 @@ select l.invoice_uuid, l.ordinal,
                 when e.lived then format('%s %L is known, but not in region %s', l.kind, l.parsed_name, l.parsed_region)
                 when e.bore_name then
                      format('%s %L is known, but did not exist in the time that the line bills', l.kind, l.parsed_name)
-                when e.invoice_uuid is not null then
+                when e.line is not null then
                      format('%s %L is known, but bore another name in the time that the line bills', l.kind, l.parsed_name)
                 else format('no %s named %L is known, and the document gives no id', l.kind, l.parsed_name) end)
        end as match_detail
-  from {lines}
-  left join counted c on c.invoice_uuid = l.invoice_uuid and c.ordinal = l.ordinal
-  left join refused e on e.invoice_uuid = l.invoice_uuid and e.ordinal = l.ordinal
+  from {lines} l
+  left join best c on c.line = l.line
+  left join described d on d.line = l.line
+  left join refused e on e.line = l.line
 """
 
 
-def rematch(engine: Engine, account_id: int) -> int:
-    """Match the account's lines that carry no id again; returns how many have another outcome now.
+def stored_lines(where: str) -> str:
+    """A relation for `decided` of stored lines of the account `:account_id`, or some of them."""
+    return f"(select line_id as line, * from arcadia.cloud_cost_lines where account_id = :account_id and {where})"
 
-    Matches by name are decided anew with the rest: one that was the only candidate can have a twin now, and what the ledger says must not
-    depend on which was known first. What an id decided is never undone by a weaker rule.
+
+# What is known of names in the past: a month to date is no past yet.
+HISTORY = stored_lines(
+    "started_at is not null"
+    " and invoice_uuid not in (select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and status = 'preview')"
+)
+
+_CHANGES = """
+    select jsonb_object_agg(field, jsonb_build_object('before', before, 'after', after))
+      from (values ('match_status', to_jsonb(l.match_status), to_jsonb(d.match_status)),
+                   ('resource_id', to_jsonb(l.resource_id), to_jsonb(d.resource_id)),
+                   ('match_method', to_jsonb(l.match_method), to_jsonb(d.match_method)),
+                   ('reason', l.match_detail -> 'reason', d.match_detail -> 'reason')) v (field, before, after)
+     where before is distinct from after"""
+
+
+def match_events(before: str, after: str) -> str:
+    """A query for the events of lines whose match is another one in relation `after` than in `before`; both have an `invoice_uuid`."""
+    return f"""
+    select :account_id, l.invoice_uuid, l.ordinal, ({_CHANGES}), clock_timestamp()
+      from {before} l join {after} d using (invoice_uuid, ordinal) join arcadia.cloud_invoices i using (invoice_uuid)
+     where i.status <> 'preview'
+       and (l.match_status, l.resource_id, l.match_method) is distinct from (d.match_status, d.resource_id, d.match_method)"""
+
+
+MATCH_EVENT = "arcadia.cloud_match_events (account_id, invoice_uuid, ordinal, changes, occurred_at)"
+
+
+def rematch(engine: Engine, account_id: int) -> int:
+    """Match the account's lines again for which inventory has changed; returns how many have another outcome now.
+
+    Only lines that name what has changed since they were matched are looked at, or that name what shares a name with it. Matches by name
+    are decided anew with the rest: one that was the only candidate can have a twin now, and what the ledger says must not depend on which
+    was known first. What an id decided is never undone by a weaker rule. Each change leaves an event that says what the match was.
     """
-    lines = f"(select * from arcadia.cloud_cost_lines where account_id = :account_id and {BY_NAME}) l"
+    values = {"account_id": account_id}
     with engine.begin() as conn:
         lock(conn, "billing", account_id)
-        return conn.execute(
+        if not _take_stale_names(conn, values):
+            return 0
+        lines = stored_lines(
+            f"(({BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name))"
+            f" or ({_SERVICE} and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')))"
+        )
+        changed = conn.execute(
             text(
-                "update arcadia.cloud_cost_lines l set match_status = d.match_status, resource_id = d.resource_id,"
-                f" match_method = d.match_method, match_detail = d.match_detail from ({decided(lines)}) d"
-                " where l.invoice_uuid = d.invoice_uuid and l.ordinal = d.ordinal and (l.match_status, l.resource_id, l.match_method,"
-                " l.match_detail) is distinct from (d.match_status, d.resource_id, d.match_method, d.match_detail)"
+                f"with decision as materialized ({decided(lines, HISTORY, 'l.line, l.invoice_uuid, l.ordinal')}),"
+                " changed as materialized (select d.* from decision d join arcadia.cloud_cost_lines l on l.line_id = d.line"
+                " where (l.match_status, l.resource_id, l.match_method, l.match_detail)"
+                " is distinct from (d.match_status, d.resource_id, d.match_method, d.match_detail)),"
+                f" told as (insert into {MATCH_EVENT} {match_events('arcadia.cloud_cost_lines', 'changed')}),"
+                " written as (update arcadia.cloud_cost_lines l set match_status = d.match_status, resource_id = d.resource_id,"
+                " match_method = d.match_method, match_detail = d.match_detail from changed d where l.line_id = d.line)"
+                " select count(*) from changed"
             ),
-            {"account_id": account_id},
-        ).rowcount
+            values,
+        ).scalar_one()
+        conn.execute(text("drop table stale_name"))
+    return int(changed)
+
+
+def _take_stale_names(conn: Connection, values: Mapping[str, Any]) -> bool:
+    """Empty the account's queue into the temporary table `stale_name` (kind, name_key); False, and no table, where nothing is stale.
+
+    The queue is emptied by a statement of its own, so that the next ones see every change that it told of. A resource that lives counts
+    as billed on from listing to listing: lines that end after the listing they were matched against are stale at the next.
+    """
+    conn.execute(
+        text(
+            "create temp table stale_name on commit drop as"
+            " with taken as (delete from arcadia.rematch_queue where account_id = :account_id returning resource_id)"
+            " select resource_id, null::text as kind, null::text as name_key from taken"
+        ),
+        values,
+    )
+    conn.execute(
+        text(
+            f"""
+insert into stale_name (kind, name_key)
+with recursive moved as (
+    select kind, rematched_at from arcadia.listings where account_id = :account_id and started_at is distinct from rematched_at
+), reached (kind, name_key) as (
+    select r.kind, n.name_key from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
+    union
+    select l.kind, l.name_key from arcadia.cloud_cost_lines l join moved using (kind)
+     where l.account_id = :account_id and {BY_NAME} and l.name_key is not null
+       and (moved.rematched_at is null or l.ended_at + {_SLACK} >= moved.rematched_at)
+    union
+    select r.kind, other.name_key
+      from reached
+      join arcadia.resource_names n on n.name_key = reached.name_key
+      join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = reached.kind
+      join arcadia.resource_names other on other.resource_id = r.resource_id
+)
+select kind, name_key from reached
+"""
+        ),
+        values,
+    )
+    conn.execute(text("delete from stale_name where name_key is null"))
+    conn.execute(
+        text(
+            "update arcadia.listings set rematched_at = started_at"
+            " where account_id = :account_id and started_at is distinct from rematched_at"
+        ),
+        values,
+    )
+    found = conn.execute(text("select exists (select from stale_name)")).scalar_one()
+    conn.execute(text("analyze stale_name" if found else "drop table stale_name"))
+    return bool(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,13 +405,13 @@ class Explanation:
     considered: list[Mapping[str, Any]]
 
 
-_SAYS = {
-    "bore_name": ("bore that name then", "bore another name then"),
-    "born": ("had been created when the line begins", "was created after the line begins"),
-    "not_gone": ("was there when the line ends", "was gone when the line ends"),
-    "begins_right": ("is billed from when the line begins", "was billed before, by no line that ends where this one begins"),
-    "ends_right": ("is billed until the line ends", "lived on, with no line that begins where this one ends"),
-    "in_region": ("is in the line's region, or the line names none", "is in another region"),
+_PAIR_FACTS = {
+    "only_once": Fact("not j.twice", "no other line of the invoice fits it for the same time", "another line fits it for the same time"),
+    "surely_named": Fact(
+        f"not ({_UNSURE})",
+        "no invoice between the line and the first listing shows the name given to something else",
+        "the name was given to something after the line and before the first listing",
+    ),
 }
 
 
@@ -199,20 +424,35 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
     line = conn.execute(text("select * from arcadia.matched_cost_lines where line_id = :line_id"), {"line_id": line_id}).mappings().first()
     if line is None:
         return None
-    invoice = "(select * from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid) l"
+    facts = {**FACTS, **NEIGHBOUR_FACTS, **_PAIR_FACTS}
+    namesakes = stored_lines(
+        "invoice_uuid = :invoice_uuid and kind = :kind and (name_key = :name_key or name_key in (select o.name_key"
+        " from arcadia.resource_names n join arcadia.resource_names o using (resource_id) where n.name_key = :name_key))"
+    )
+    name_key = conn.execute(
+        text("select name_key from arcadia.cloud_cost_lines where line_id = :line_id"), {"line_id": line_id}
+    ).scalar_one()
     pairs = conn.execute(
         text(
-            f"select r.resource_id, r.provider_id, r.name, r.region, r.state, r.provider_created_at, r.deleted_at, {', '.join(_SAYS)},"
-            f" same_size from ({_considered(invoice)}) c join arcadia.cloud_resources r using (resource_id)"
-            " where c.ordinal = :ordinal order by r.resource_id"
+            f"with {_judged(namesakes)}, {_traced(HISTORY)}"
+            " select r.resource_id, r.provider_id, r.name, r.region, r.state, r.provider_created_at, r.deleted_at, j.same_size,"
+            f" {', '.join((*FACTS, *NEIGHBOUR_FACTS))}, {', '.join(f'{fact.sql} as {name}' for name, fact in _PAIR_FACTS.items())}"
+            " from judged j left join traced t on t.kind = j.kind and t.name_key = j.name_key and t.region = j.region"
+            " join arcadia.cloud_resources r on r.resource_id = j.resource_id where j.line = :line_id order by r.resource_id"
         ),
-        {"account_id": line["account_id"], "invoice_uuid": line["invoice_uuid"], "ordinal": line["ordinal"]},
+        {
+            "account_id": line["account_id"],
+            "invoice_uuid": line["invoice_uuid"],
+            "kind": line["kind"],
+            "name_key": name_key,
+            "line_id": line_id,
+        },
     ).mappings()
     considered: list[Mapping[str, Any]] = [
         {
-            **{name: value for name, value in pair.items() if name not in _SAYS},
-            "speaks_for": [says[0] for fact, says in _SAYS.items() if pair[fact]],
-            "speaks_against": [says[1] for fact, says in _SAYS.items() if not pair[fact]],
+            **{name: value for name, value in pair.items() if name not in facts},
+            "speaks_for": [fact.speaks_for for name, fact in facts.items() if pair[name]],
+            "speaks_against": [fact.speaks_against for name, fact in facts.items() if not pair[name]],
         }
         for pair in pairs
     ]
