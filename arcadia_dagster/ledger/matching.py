@@ -105,7 +105,7 @@ named as (
            l.ended_at, r.resource_id, {facts}, coalesce(l.size = r.size, false) as same_size,
            coalesce(l.look_up <> 'name' or l.started_at <= l.month + {_SLACK} or r.provider_created_at >= l.started_at - {_SLACK}, true)
                as begins_free,
-           coalesce(l.look_up <> 'name' or l.ended_at >= coalesce(i.covers_until, l.month + interval '1 month') - {_SLACK}
+           coalesce(l.look_up <> 'name' or l.ended_at >= coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') - {_SLACK}
                     or r.alive_until <= l.ended_at + {_SLACK}, true) as ends_free,
            case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from
       from named l

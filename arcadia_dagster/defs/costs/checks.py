@@ -20,11 +20,12 @@ no_match_contradicts_its_line = no_rows(
     """
     select l.line_id, l.product, l.description, l.provider_resource_id, l.provider_resource_uuid, r.kind, r.provider_id
       from arcadia.cloud_cost_lines l join arcadia.resources r using (resource_id)
-     where r.account_id <> l.account_id or r.kind <> l.kind
+     where not (r.kind = 'load_balancer' and 'load balancer ' || r.name = l.component and r.account_id = l.account_id)
+       and (r.account_id <> l.account_id or r.kind <> l.kind
         or (coalesce(l.provider_resource_id, l.provider_resource_uuid) is not null
-            and r.provider_id is distinct from l.provider_resource_id and r.provider_id is distinct from l.provider_resource_uuid)""",
+            and r.provider_id is distinct from l.provider_resource_id and r.provider_id is distinct from l.provider_resource_uuid))""",
     asset="matched_cost_lines",
     description="No match contradicts its line: the kind is the line's, the account is the line's, and an id on the line is the"
-    " resource's own.",
+    " resource's own. (The load balancer of a Kubernetes Service is billed to its cluster and named on the line.)",
     worst="line_id",
 )

@@ -1,0 +1,266 @@
+import inspect, itertools
+from datetime import UTC, datetime, timedelta
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from arcadia_dagster.ledger import billing, matching
+from arcadia_dagster.ledger.matching import FACTS, NEIGHBOUR_FACTS, decided, rematch
+from arcadia_dagster.ledger.reconcile import begin, reconcile
+from arcadia_dagster_tests.test_billing import *
+from arcadia_dagster_tests.test_billing import Books, books, item, droplet, listed
+
+
+def test_a_name_matches_a_resource_of_the_lines_kind_only(books):
+    books.inventory("volume", droplet("v1", "web"))
+    books.invoice(item("web (s)"))
+    assert books.line().match_status == "unmatched"
+
+
+def test_one_number_in_two_accounts_is_two_things(engine, books):
+    Books(engine, "team-2").inventory("droplet", droplet(7, "theirs"))
+    books.inventory("droplet", droplet(7, "web"))
+    books.invoice(item("web (s)", rid=7))
+    assert books.line().resource_name == "web"
+
+
+def test_what_was_gone_before_the_line_ends_is_no_candidate(books):
+    books.gone("droplet", droplet(1, "web"), at="2026-04-10")
+    books.invoice(item("web (s)"))
+    assert (books.line().match_status, books.line().reason) == (
+        "unmatched",
+        "droplet 'web' is known, but did not exist in the time that the line bills",
+    )
+
+
+def test_a_line_of_the_month_to_date_goes_on(books):
+    books.inventory("droplet", droplet(1, "web"))
+    books.record(billing.InvoiceHeader(invoice_uuid="p", invoice_id=None, period=APRIL, amount=Decimal(1)))
+    with books.engine.begin() as conn:
+        conn.execute(text("update arcadia.cloud_invoices set covers_until = '2026-04-12T05:00:00Z' where invoice_uuid = 'p'"))
+    billing.ingest(books.engine, books.id, "p", items=[item("web (s)", end="2026-04-12")], csv=None)
+    assert books.line().match_status == "matched"
+
+
+# Names before the first listing
+
+
+def months(*numbers):
+    """Starts and ends of months of 2026."""
+    return [{"start": f"2026-{number:02}-01", "end": f"2026-{number + 1:02}-01"} for number in numbers]
+
+
+def test_a_name_counts_for_the_time_before_the_first_listing(books):
+    listed(books, "2026-05-10", droplet(1, "web"))
+    for month in months(1, 2, 3):
+        books.invoice(item("web (s)", **month))
+    assert {line.match_status for line in books.lines()} == {"matched"}
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_name_given_anew_before_the_first_listing_is_in_doubt_for_the_time_before(books, newest_first):
+    """Droplet 1 was `old` until March, when the one that had been `web` was destroyed; ids would tell, a CSV does not."""
+    listed(books, "2026-05-10", droplet(1, "web"))
+    january, february, march, april = months(1, 2, 3, 4)
+    invoices = [
+        [item("web (s)", **january), item("old (s)", **january)],
+        [item("web (s)", **february), item("old (s)", **february)],
+        [item("web (s)", start="2026-03-01", end="2026-03-20"), item("web (s)", **march)],
+        [item("web (s)", **april)],
+    ]
+    for lines in reversed(invoices) if newest_first else invoices:
+        books.invoice(*lines)
+    rematch(books.engine, books.id)
+    by_month = {line.started_at.month: line.match_status for line in books.lines() if line.description == "web (s)" and line.hours}
+    assert (by_month[1], by_month[2], by_month[4]) == ("ambiguous", "ambiguous", "matched")
+    doubted = next(line for line in books.lines() if line.started_at.month == 1 and line.description == "web (s)")
+    assert "given that name after the line" in doubted.reason
+    assert [candidate["provider_id"] for candidate in doubted.match_detail["candidates"]] == ["1"]
+
+
+def test_a_name_that_a_month_ends_without_is_in_doubt_before_it(books):
+    """In March no line says `web`, though droplet 1 was there and paid for: it had another name then."""
+    listed(books, "2026-05-10", droplet(1, "web"))
+    for name, month in zip(["web", "other"], months(2, 3), strict=True):
+        books.invoice(item(f"{name} (s)", **month))
+    rematch(books.engine, books.id)
+    assert [line.match_status for line in books.lines()] == ["ambiguous", "unmatched"]
+
+
+def test_a_month_whose_invoice_is_not_known_says_nothing_of_names(books):
+    listed(books, "2026-05-10", droplet(1, "web"))
+    for month in months(1, 3):
+        books.invoice(item("web (s)", **month))
+    rematch(books.engine, books.id)
+    assert {line.match_status for line in books.lines()} == {"matched"}
+
+
+def test_a_line_with_an_id_tells_of_names_as_well(books):
+    """February's line of `web` carries an id: it is no gap."""
+    listed(books, "2026-05-10", droplet(1, "web"))
+    january, february, march = months(1, 2, 3)
+    books.invoice(item("web (s)", **january))
+    books.invoice(item("web (s)", rid=1, **february))
+    books.invoice(item("web (s)", **march))
+    rematch(books.engine, books.id)
+    assert {line.match_status for line in books.lines()} == {"matched"}
+
+
+# Kubernetes
+
+
+SERVICE = "a" + "0123456789abcdef" * 2
+SERVICE = SERVICE[:32]
+
+
+@pytest.mark.parametrize("uuid", ["", "k-1"])
+def test_the_load_balancer_of_a_service_is_paid_by_the_line_that_names_it(books, uuid):
+    books.inventory("k8s_cluster", droplet("k-1", "prod"))
+    line = item(SERVICE, "Kubernetes Clusters", group="prod", uuid=uuid)
+    books.invoice(line)
+    assert books.line().resource_kind == "k8s_cluster"  # as long as nobody has seen it
+    books.inventory("load_balancer", droplet("lb-1", SERVICE))
+    assert rematch(books.engine, books.id) == 1
+    assert (books.line().resource_kind, books.line().resource_provider_id) == ("load_balancer", "lb-1")
+    assert rematch(books.engine, books.id) == 0
+
+
+# What changes
+
+
+def test_a_changed_match_leaves_an_event_that_says_what_it_was(books):
+    books.invoice(item("web (s)"), item("db (s)", rid=9))
+    books.inventory("droplet", droplet(1, "web"))
+    rematch(books.engine, books.id)
+    books.inventory("droplet", droplet(1, "web"), droplet(2, "web"))
+    rematch(books.engine, books.id)
+    first, second = books.rows("select * from arcadia.cloud_match_events where account_id = :a order by event_id")
+    one = str(books.rows("select resource_id from arcadia.resources where account_id = :a and provider_id = '1'")[0][0])
+    assert (first.ordinal, first.changes["match_status"]) == (1, {"before": "unmatched", "after": "matched"})
+    assert first.changes["reason"]["before"].startswith("no droplet named 'web'")
+    assert str(first.changes["resource_id"]["after"]) == one
+    assert second.changes["match_status"] == {"before": "matched", "after": "ambiguous"}
+    assert str(second.changes["resource_id"]["before"]) == one
+    assert second.changes["match_method"] == {"before": "name", "after": None}
+
+
+def test_a_new_edition_of_an_invoice_tells_of_changed_matches_too(books):
+    books.inventory("droplet", droplet(1, "web"), droplet(2, "web"))
+    books.invoice(item("web (s)"), item("new (s)", rid=7), uuid="u")
+    assert books.rows("select 1 from arcadia.cloud_match_events where account_id = :a") == []  # a first match is no change
+    books.invoice(item("web (s)", rid=2), item("newer (s)", rid=7), uuid="u")
+    (event,) = books.rows("select * from arcadia.cloud_match_events where account_id = :a")
+    assert (event.ordinal, event.changes["match_status"]) == (1, {"before": "ambiguous", "after": "matched"})
+
+
+def test_a_match_by_id_stays_whatever_inventory_learns(books):
+    books.invoice(item("web (s)", rid=1))
+    books.inventory("droplet", droplet(1, "other"), droplet(2, "web"))
+    assert rematch(books.engine, books.id) == 0
+    assert (books.line().match_method, books.line().resource_provider_id) == ("id", "1")
+
+
+def test_a_line_that_ends_after_the_newest_listing_is_looked_at_again_at_the_next(books):
+    """Whether a resource outlived its line is known only once it has been listed again."""
+    listed(books, "2026-04-11", droplet(1, "web"))
+    books.invoice(item("web (s)", end="2026-04-12"))
+    assert books.line().match_status == "matched"
+    assert rematch(books.engine, books.id) == 0
+    listed(books, "2026-04-14", droplet(1, "web"))
+    assert rematch(books.engine, books.id) == 1
+    assert books.line().match_status == "unmatched"
+
+
+def forget_what_was_matched(books):
+    """Have everything looked at again."""
+    with books.engine.begin() as conn:
+        conn.execute(
+            text("insert into arcadia.rematch_queue select resource_id, account_id from arcadia.resources on conflict do nothing")
+        )
+        conn.execute(text("update arcadia.listings set rematched_at = null"))
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+DAYS = st.integers(1, 150)
+LISTINGS = st.tuples(st.just("list"), DAYS, st.dictionaries(st.integers(1, 4), NAMES, max_size=4))
+INVOICES = st.tuples(
+    st.just("invoice"), st.integers(1, 5), st.lists(st.tuples(NAMES, st.integers(1, 27), st.integers(1, 28), st.booleans()), max_size=4)
+)
+STEPS = st.lists(LISTINGS | INVOICES | st.just(("rematch", 0, None)), min_size=3, max_size=10)
+NEW_TEAM = itertools.count()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_matching_what_has_changed_is_as_good_as_matching_everything(engine, steps):
+    books = Books(engine, f"team-{next(NEW_TEAM)}")
+    clock = datetime(2026, 1, 1, tzinfo=UTC)
+    for step, number, what in steps:
+        if step == "list":
+            clock += timedelta(hours=number)
+            run = begin(engine, account_id=books.id, kind="droplet", started_at=clock)
+            there = [droplet(provider_id, name, created="2025-12-20") for provider_id, name in what.items()]
+            reconcile(engine, run, there, strike_interval=timedelta(0), allow_mass_deletion=True)
+        elif step == "invoice":
+            lines = []
+            for name, first, last, whole in what:
+                start, end = f"2026-{number:02}-{first:02}", f"2026-{number:02}-{max(first, last):02}"
+                whole_month = {"start": f"2026-{number:02}-01", "end": f"2026-{number + 1:02}-01"}
+                lines.append(item(f"{name} (s)", **(whole_month if whole else {"start": start, "end": end})))
+            books.invoice(*lines, uuid=f"{books.id}-{number}")
+        else:
+            rematch(engine, books.id)
+    rematch(engine, books.id)
+    forget_what_was_matched(books)
+    assert rematch(engine, books.id) == 0
+
+
+# Without its rule, each promise breaks: the rule is taken out of the SQL, and its test must fail.
+
+MUTANTS = [
+    *((f"{fact.sql} as {name}", f"true as {name}", test) for name, fact, test in (
+        ("bore_name", FACTS["bore_name"], test_a_name_matches_who_bore_it_in_the_time_of_the_line),
+        ("born", FACTS["born"], test_a_name_that_nobody_bore_then_says_so),
+        ("not_gone", FACTS["not_gone"], test_what_was_gone_before_the_line_ends_is_no_candidate),
+        ("in_region", FACTS["in_region"], test_a_volume_of_that_name_in_another_region_is_not_it),
+        ("begins_right", NEIGHBOUR_FACTS["begins_right"], test_a_line_that_begins_long_after_the_creation_pays_for_another_one),
+        ("ends_right", NEIGHBOUR_FACTS["ends_right"], test_a_line_that_stops_while_the_resource_lives_on_pays_for_another_one),
+    )),
+    ("&& p.ends", "&& '{}'::timestamptz[]", test_a_resize_is_two_lines_of_one_resource),
+    ("&& p.starts", "&& '{}'::timestamptz[]", test_a_resize_is_two_lines_of_one_resource),
+    ("r.account_id = :account_id and r.kind = l.kind", "r.kind = l.kind", test_another_accounts_resource_never_matches),
+    ("r.account_id = :account_id and r.kind = l.kind", "r.account_id = :account_id", test_a_name_matches_a_resource_of_the_lines_kind_only),
+    ("a.kind = l.kind and a.provider_id", "a.provider_id", test_one_number_in_two_kinds_is_two_things),
+    ("a.account_id = :account_id and", "", test_one_number_in_two_accounts_is_two_things),
+    ("n.name_key = l.name_key", "n.name_key = l.name_key and n.seen_until is null", test_a_name_borne_before_still_matches),
+    ("from arcadia.resources k", "from (select * from arcadia.resources where deleted_at is null) k", test_a_tombstone_matches_what_it_was_billed_for),
+    ("(j.same_size or not coalesce(c.any_same_size, false))", "true", test_size_breaks_a_tie_but_is_never_required),
+    ("(j.same_size or not coalesce(c.any_same_size, false))", "j.same_size", test_two_equally_good_candidates_are_ambiguous_and_listed),
+    ("crowded and (not same_size", "false and (not same_size", test_a_resource_is_not_billed_twice_for_the_same_time),
+    ("crowded and (not same_size or", "crowded and (true or", test_of_two_lines_for_the_same_time_the_size_decides),
+    ("where b.look_up = 'parent' and own", "where false and own", test_a_backup_is_in_doubt_where_its_droplets_line_is),
+    ("c.candidates = 1 and c.doubt is null", "c.candidates >= 1 and c.doubt is null", test_two_equally_good_candidates_are_ambiguous_and_listed),
+    ("f.begun > coalesce(b.ended, 0)", "false", test_a_name_given_anew_before_the_first_listing_is_in_doubt_for_the_time_before),
+    ("f.month - interval '1 month' = any(i.months)", "true", test_a_month_whose_invoice_is_not_known_says_nothing_of_names),
+    ("k <> all (coalesce(t.ends, '{}'))", "false", test_a_name_that_a_month_ends_without_is_in_doubt_before_it),
+    ("where l.component like 'load balancer a%'", "where false", test_the_load_balancer_of_a_service_is_paid_by_the_line_that_names_it),
+    ("l.look_up = 'ip'\n", "false\n", test_the_ip_in_the_text_is_the_id_of_a_reserved_ip),
+    ("provider_resource_id is null and provider_resource_uuid is null", "true", test_an_id_decides_whatever_the_name_says),
+    ("coalesce(i.covers_until - interval '1 day', l.month + interval '1 month')", "(l.month + interval '1 month')", test_a_line_of_the_month_to_date_goes_on),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "without", "test"), MUTANTS, ids=[f"{test.__name__[5:]}-{rule[:30]}" for rule, _, test in MUTANTS])
+def test_without_its_rule_a_promise_breaks(engine, monkeypatch, rule, without, test):
+    def mutant(*relations):
+        sql = decided(*relations)
+        assert rule in sql
+        return sql.replace(rule, without)
+
+    for module in (matching, billing):
+        monkeypatch.setattr(module, "decided", mutant)
+    arguments = {"engine": engine, "books": Books(engine), "newest_first": False, "uuid": ""}
+    wanted = {name: arguments[name] for name in inspect.signature(test).parameters}
+    with pytest.raises((AssertionError, DBAPIError)):
+        test(**wanted)

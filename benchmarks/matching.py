@@ -1,0 +1,177 @@
+"""What matching costs: lines stored and matched against lines stored unmatched, a rematch against a bare join, and importing such a file.
+
+Run by `make bench`, or `python benchmarks/matching.py [LINES] [RESOURCES]` (a million and a tenth of that by default). Uses
+ARCADIA_DATABASE_URL where set, else an embedded server in a temporary folder. Every droplet was resized again and again in the month, so
+that each line must find the one before it and the one after it. All figures are of one run, the best of three rounds.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, Engine, text
+
+from arcadia_dagster import settings
+from arcadia_dagster.ledger.accounts import account_for_import
+from arcadia_dagster.ledger.billing import COLUMNS, store_billed_lines
+from arcadia_dagster.ledger.matching import OUTCOME, rematch
+from arcadia_dagster.ledger.schema import connect
+
+ROUNDS = 3
+ACCOUNT, INVOICE = "bench", "bench"
+
+INVENTORY = """
+with made as (
+    insert into arcadia.resources (account_id, kind, provider_id, name, region, attrs, provider_created_at, first_seen_at, last_seen_at)
+    select :account_id, 'droplet', n::text, 'worker-' || n || '.example.org', 'fra1', '{"size_slug": "s-1vcpu-1gb"}',
+           timestamptz '2025-01-01', timestamptz '2026-03-01', timestamptz '2026-05-02'
+      from generate_series(1, :resources) n
+    returning resource_id, name
+)
+insert into arcadia.resource_names (resource_id, name_key, name) select resource_id, name, name from made
+"""
+# `each` lines for every droplet, of two sizes in turn, without a gap from the first of the month to the last.
+LINES = """
+select n, turn, 'worker-' || n || '.example.org' as name, case turn % 2 when 0 then 's-1vcpu-1gb' else 's-1vcpu-2gb' end as size,
+       timestamptz '2026-04-01' + turn * (interval '720 hours' / :each) as started_at,
+       timestamptz '2026-04-01' + (turn + 1) * (interval '720 hours' / :each) as ended_at
+  from generate_series(1, :resources) n, generate_series(0, :each - 1) turn
+"""
+STAGE = f"""
+create temp table billed_line on commit drop as
+select '{INVOICE}' as invoice_uuid, row_number() over (order by n, turn)::integer as ordinal, cast(:account_id as bigint) as account_id,
+       'Droplets' as product, '' as group_description, name || ' (' || size || ')' as description, 720.0 / :each as hours, started_at,
+       ended_at, 1.23 as amount_usd, 'work' as project_name, 'iaas' as category, 'droplet' as kind, 'name' as look_up, name as parsed_name,
+       name as name_key, null::text as parsed_region, size as parsed_size, null::text as component, null::text as provider_resource_id,
+       null::text as provider_resource_uuid, 'resource' as charge, null::text as reason, null::text as billed_id
+  from ({LINES}) l
+"""
+UNMATCHED = f"""
+insert into arcadia.cloud_cost_lines ({", ".join(COLUMNS)}, {", ".join(OUTCOME)})
+select {", ".join(COLUMNS)}, 'unmatched', null, null, jsonb_build_object('reason', 'not looked at') from billed_line
+"""  # noqa: S608
+BARE_JOIN = """
+select count(*) from arcadia.cloud_cost_lines l join arcadia.resource_names n using (name_key)
+  join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = l.account_id and r.kind = l.kind
+"""
+
+
+def timed(do: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
+
+
+def tidy(engine: Engine) -> None:
+    """What a server does in its own time is done now, so that no round pays for the one before it."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text("vacuum analyze"))
+        conn.execute(text("checkpoint"))
+
+
+def in_sql(engine: Engine, account_id: int, counts: dict[str, int]) -> dict[str, float]:
+    """Best seconds of each case. The lines are read before the clock starts: the same rows go into the same table."""
+    best: dict[str, float] = {}
+
+    def note(case: str, seconds: float) -> None:
+        best[case] = min(best.get(case, seconds), seconds)
+
+    def store(case: str, do: Callable[[Connection], object]) -> None:
+        with engine.begin() as conn:
+            conn.execute(text("truncate arcadia.cloud_cost_lines"))
+        tidy(engine)
+        with engine.begin() as conn:
+            conn.execute(text(STAGE), {**counts, "account_id": account_id})
+            conn.execute(text("analyze billed_line"))
+            note(case, timed(lambda: do(conn)))
+
+    for _ in range(ROUNDS):
+        store("stored unmatched", lambda conn: conn.execute(text(UNMATCHED)))
+        store("stored and matched", lambda conn: store_billed_lines(conn, account_id, INVOICE))
+        with engine.connect() as conn:
+            statuses = conn.execute(text("select match_status, count(*) from arcadia.cloud_cost_lines group by 1")).all()
+            if [tuple(row) for row in statuses] != [("matched", counts["each"] * counts["resources"])]:
+                raise SystemExit(f"the lines are not all matched: {statuses}")
+        rematch(engine, account_id)
+        tidy(engine)
+        with engine.connect() as conn:
+            note("bare join", timed(lambda: conn.execute(text(BARE_JOIN)).scalar()))
+        note("rematch, nothing has changed", timed(lambda: rematch(engine, account_id)))
+        one = "update arcadia.resources set region = region || '1' where provider_id = '1'"
+        with engine.begin() as conn:
+            conn.execute(text(one))
+        note("rematch, one droplet has changed", timed(lambda: rematch(engine, account_id)))
+        with engine.begin() as conn:
+            conn.execute(text("insert into arcadia.rematch_queue select resource_id, account_id from arcadia.resources"))
+        note("rematch of every line", timed(lambda: rematch(engine, account_id)))
+    return best
+
+
+def imported(folder: Path, engine: Engine, counts: dict[str, int]) -> tuple[float, int]:
+    """Seconds and peak memory (MB) of the process that imports such a file: `arcadia import` as it is."""
+    file = folder / f"{counts['each'] * counts['resources']}.csv"
+    with engine.connect() as conn, file.open("w", encoding="utf-8") as out:
+        out.write("product,group_description,description,hours,start,end,USD,project_name,category\n")
+        rows = conn.execution_options(yield_per=10_000).execute(text(f"{LINES} order by n, turn"), counts)
+        for row in rows:
+            start, end = (f"{moment:%Y-%m-%d %H:%M:%S} +0000" for moment in (row.started_at, row.ended_at))
+            out.write(f"Droplets,,{row.name} ({row.size}),{720 // counts['each']},{start},{end},$1.23,work,iaas\n")
+    with engine.begin() as conn:
+        conn.execute(text("truncate arcadia.cloud_cost_lines"))
+    tidy(engine)
+    code = (
+        "import resource, runpy, sys\n"
+        "try: runpy.run_module('arcadia_dagster.cli', run_name='__main__')\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "import", "--account", ACCOUNT, str(file)],
+        env={**os.environ, "ARCADIA_DATABASE_URL": engine.url.set(drivername="postgresql").render_as_string(hide_password=False)},
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    return seconds, int(done.stderr.split()[-1]) // 1024
+
+
+def main() -> None:
+    """Print the tables."""
+    lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    resources = int(sys.argv[2]) if len(sys.argv) > 2 else lines // 10
+    counts = {"resources": resources, "each": lines // resources}
+    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
+        os.environ.setdefault("ARCADIA_HOME", folder)
+        engine = connect(settings.ledger_url())
+        account_id = account_for_import(engine, ACCOUNT)
+        with engine.begin() as conn:
+            conn.execute(text(INVENTORY), {"resources": resources, "account_id": account_id})
+            conn.execute(
+                text(
+                    "insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, '2026-04-01')"
+                ),
+                {"invoice_uuid": INVOICE, "account_id": account_id},
+            )
+        best = in_sql(engine, account_id, counts)
+        table = Table(f"{lines:,} lines, {resources:,} resources", "seconds", "times", "of", "goal")
+        goals = {"stored and matched": ("stored unmatched", "1.6"), "rematch, nothing has changed": ("bare join", "2")}
+        for case, seconds in best.items():
+            peer, goal = goals.get(case, ("bare join" if case.startswith("rematch") else "", ""))
+            table.add_row(case, f"{seconds:.2f}", f"{seconds / best[peer]:.2f}" if peer else "", peer, goal)
+        Console(width=120).print(table)
+        table = Table("arcadia import", "seconds", "peak memory")
+        for share in (10, 1):
+            seconds, memory = imported(Path(folder), engine, {"resources": resources // share, "each": counts["each"]})
+            table.add_row(f"{lines // share:,} lines", f"{seconds:.1f}", f"{memory} MB")
+        Console(width=120).print(table)
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    main()
