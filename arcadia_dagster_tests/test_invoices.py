@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arcadia_dagster.digitalocean import products
 from arcadia_dagster.digitalocean.invoices import (
     Charge,
     InvoiceError,
@@ -140,41 +141,78 @@ def test_items_of_the_documentation_carry_either_id():
 CLUSTER_BALANCER = "a56e086a317d8410c8b4cfd1f4dc9f82"
 RESOURCES = [
     # product, group, description -> kind, look_up, name, region, size, component
-    ("Droplets", "", "indra (s-2vcpu-4gb)", "droplet", "name", "indra", None, "s-2vcpu-4gb", None),
+    ("Droplets", "", "indra (s-2vcpu-4gb)", "droplet", "name", "indra", None, "s-2vcpu-4gb", None),  # 2019
     ("Droplets", "", "Web (c-4-8GiB)", "droplet", "name", "Web", None, "c-4-8GiB", None),
-    ("Droplets", "", "OPENVPN (512MB)", "droplet", "name", "OPENVPN", None, "512MB", None),
+    ("Droplets", "", "Abuntu (s-1vcpu-1gb-35gb-intel)", "droplet", "name", "Abuntu", None, "s-1vcpu-1gb-35gb-intel", None),
+    ("Droplets", "", "OPENVPN (512MB)", "droplet", "name", "OPENVPN", None, "512MB", None),  # 2017
     ("Droplets", "", "text (x) (s-1vcpu-1gb)", "droplet", "name", "text (x)", None, "s-1vcpu-1gb", None),
     ("Droplets", "", "train (gpu-h100x1-80gb)", "droplet", "name", "train", None, "gpu-h100x1-80gb", None),
+    ("GPU Droplets", "", "train (gpu-h100x1-80gb)", "droplet", "name", "train", None, "gpu-h100x1-80gb", None),
+    ("Droplets", "GPU Droplets", "train (gpu-h100x1-80gb)", "droplet", "name", "train", None, "gpu-h100x1-80gb", None),
     ("Droplets", "", "My Example Droplet", "droplet", "name", "My Example Droplet", None, None, None),
     (" droplets ", "", " a (b) ", "droplet", "name", "a", None, "b", None),
     ("Droplets", "", "", "droplet", None, None, None, None, None),
     ("Droplet Backups", "", "vault-p01 (Weekly Backup Services)", "droplet", "parent", "vault-p01", None, None, None),
     ("Droplet Backups", "", "a (b) (Daily Backup Services)", "droplet", "parent", "a (b)", None, None, None),
+    ("Droplet Backups", "", "web (fra1) 12.50GiB Weekly Backup", "droplet", "parent", "web", "fra1", "12.50GiB", None),
     ("Backups", "", "web (s-1vcpu-1gb)", "droplet", "parent", "web", None, "s-1vcpu-1gb", None),
+    ("Backups", "", "web (Weekly Backup Services)", "droplet", "parent", "web", None, None, None),
     ("Droplet Backups", "", "web", "droplet", "parent", "web", None, None, None),
     (
         "Droplet Snapshots", "", "vault-p01-1707755441748 (fra1) 10.15GB Droplet Snapshot",
         "snapshot", "name", "vault-p01-1707755441748", "fra1", "10.15GB", None,
     ),
+    (
+        "Droplet Snapshots", "", "marshall-1698786725800 (syd1) 3.18GB Droplet Snapshot",
+        "snapshot", "name", "marshall-1698786725800", "syd1", "3.18GB", None,
+    ),
     ("Droplet Snapshots", "", "a (b), \"c\" (syd1) 3GB Droplet Snapshot", "snapshot", "name", 'a (b), "c"', "syd1", "3GB", None),
+    ("Droplet Snapshots", "", "before the move", "snapshot", "name", "before the move", None, None, None),
     ("Volume Snapshots", "", "s (fra1) 1.50GB Volume Snapshot", "snapshot", "name", "s", "fra1", "1.50GB", None),
+    ("Snapshots", "", "s (fra1) 1.50GiB Snapshot", "snapshot", "name", "s", "fra1", "1.50GiB", None),
     ("Volumes", "", "s (fra1) 1.50GB Volume Snapshot", "snapshot", "name", "s", "fra1", "1.50GB", None),
     ("Volumes", "", "volume-sfo2-01 (sfo2) 100GB", "volume", "name", "volume-sfo2-01", "sfo2", "100GB", None),
-    ("Kubernetes Clusters", "c1", "3 nodes - 4 GB / 2 vCPU", "k8s_cluster", "group", "c1", None, None, "3 nodes - 4 GB / 2 vCPU"),
+    (
+        "Volumes", "", "pvc-7724db7c-e098-11e5-b522-000f53304e51 (sfo2) 10GB",
+        "volume", "name", "pvc-7724db7c-e098-11e5-b522-000f53304e51", "sfo2", "10GB", None,
+    ),
+    ("Volumes", "", "data", "volume", "name", "data", None, None, None),
+    (
+        "Kubernetes Clusters", "c1", "3 nodes - 4 GB / 2 vCPU / 80 GB SSD",
+        "k8s_cluster", "group", "c1", None, None, "3 nodes - 4 GB / 2 vCPU / 80 GB SSD",
+    ),
+    ("Kubernetes Clusters", "c1", "High Availability", "k8s_cluster", "group", "c1", None, None, "High Availability"),
     ("Kubernetes Clusters", "c1", CLUSTER_BALANCER, "k8s_cluster", "group", "c1", None, None, f"load balancer {CLUSTER_BALANCER}"),
+    ("Kubernetes Clusters", "c1", "", "k8s_cluster", "group", "c1", None, None, None),
+    # Without their group these name a part only, and a part may be called as another resource is.
     ("Kubernetes Clusters", "", CLUSTER_BALANCER, "k8s_cluster", None, None, None, None, f"load balancer {CLUSTER_BALANCER}"),
     ("Kubernetes Clusters", "", "1 node - 2 GB", "k8s_cluster", None, None, None, None, "1 node - 2 GB"),
-    ("Kubernetes Clusters", "", "c1", "k8s_cluster", "name", "c1", None, None, None),
-    ("Load Balancers", "HTTP Load Balancers", "lb-1", "load_balancer", "name", "lb-1", None, None, None),
+    ("Kubernetes Clusters", "", "c1", "k8s_cluster", None, None, None, None, "c1"),
+    ("App Platform", "", "shop", "app", None, None, None, None, "shop"),
+    ("Load Balancers", "", "My Example Load Balancer", "load_balancer", "name", "My Example Load Balancer", None, None, None),
+    ("Load Balancers", "HTTP Load Balancers", "lb-1", "load_balancer", "name", "lb-1", None, None, None),  # the group is no resource
+    ("Load Balancers", "", "", "load_balancer", None, None, None, None, None),
     ("Database Clusters", "pg-1", "standby", "managed_db", "group", "pg-1", None, None, "standby"),
+    ("Database Clusters", "pg-1", "pg-1-read (db-s-1vcpu-1gb)", "managed_db", "group", "pg-1", None, None, "pg-1-read (db-s-1vcpu-1gb)"),
     ("App Platform", "shop", "web", "app", "group", "shop", None, None, "web"),
-    ("App Platform", "", "shop", "app", "name", "shop", None, None, None),
     ("App Platform", "shop", "Bandwidth Overage (1GB)", "app", "group", "shop", None, None, "Bandwidth Overage (1GB)"),
     ("Functions", "", "fn-1", "function_namespace", "name", "fn-1", None, None, None),
     ("Floating IPs", "", "Unused Floating IP - 1.1.1.1", "reserved_ip", "ip", "1.1.1.1", None, None, None),
     ("Reserved IPs", "", "Unused Reserved IP - 192.0.2.10", "reserved_ip", "ip", "192.0.2.10", None, None, None),
+    ("Reserved IPs", "", "Unused Floating IP - 192.0.2.10", "reserved_ip", "ip", "192.0.2.10", None, None, None),
     ("Reserved IPs", "", "Unused Reserved IPv6 - 2001:db8::1", "reserved_ipv6", "ip", "2001:db8::1", None, None, None),
     ("Floating IPs", "", "one we gave back", "reserved_ip", "name", "one we gave back", None, None, None),
+    # Products that no public invoice shows
+    ("VPC NAT Gateways", "", "egress (blr1)", "nat_gateway", "name", "egress", "blr1", None, None),
+    ("NAT Gateway", "", "egress", "nat_gateway", "name", "egress", None, None, None),
+    ("Network File Storage", "", "media (blr1) 100GiB", "nfs_share", "name", "media", "blr1", "100GiB", None),
+    ("NFS", "", "media", "nfs_share", "name", "media", None, None, None),
+    ("Dedicated Inference", "", "mistral (gpu-h100x1-80gb)", "dedicated_inference", "name", "mistral", None, "gpu-h100x1-80gb", None),
+    ("Dedicated Inference", "", "mistral", "dedicated_inference", "name", "mistral", None, None, None),
+    ("Vector Database", "", "search", "vector_database", "name", "search", None, None, None),
+    ("Vector Databases", "", "search (small)", "vector_database", "name", "search", None, "small", None),
+    ("Add-Ons", "", "logs (starter)", "addon", "name", "logs", None, "starter", None),
+    ("Add-Ons", "", "logs", "addon", "name", "logs", None, None, None),
 ]  # fmt: skip
 
 
@@ -190,50 +228,72 @@ def test_every_wording_of_a_resource(case, amount, has_id):
     assert meaning.reason is None
 
 
-@pytest.mark.parametrize(
-    ("product", "description", "amount", "charge", "kind", "reason"),
-    [
-        ("Taxes", "GST (18.00%)", "13.26", Charge.TAX, "tax", "tax: GST (18.00%)"),
-        ("Taxes", "STATE SALES TAX (6.25%)", "-0.16", Charge.TAX, "tax", "tax: STATE SALES TAX (6.25%)"),
-        ("Credits", "DigitalOcean Credit Applies", "-5.00", Charge.CREDIT, "credit", "credit: DigitalOcean Credit Applies"),
-        ("Promotion", "Inference Cloud Trial", "-5.00", Charge.CREDIT, "credit", "credit: Inference Cloud Trial"),
-        ("GenAI Platform", "Inference Cloud Trial", "-5.00", Charge.CREDIT, "credit", "credit: Inference Cloud Trial"),
-        ("Quantum", "", "-5.00", Charge.CREDIT, "credit", "credit: Quantum"),
-        ("", "", "-5.00", Charge.CREDIT, "credit", "credit: a line without text"),
-        *(
-            (
-                "Spaces Subscription", f"Spaces ($5/mo {wording})", "5.00", Charge.ACCOUNT_LEVEL, "account",
-                "account-level: the Spaces subscription pays for all buckets together",
-            )
-            for wording in ("250GB storage & 1TB bandwidth", "250GiB storage & 1TiB bandwidth", "250GiB storage & 1TiB transfer")
-        ),
-        ("Spaces Subscription", "b-1 bandwidth", "0.10", Charge.ACCOUNT_LEVEL, "account", "b-1 bandwidth"),
-        ("Container Registry Subscription", "Container Registry (basic)", "5.00", Charge.ACCOUNT_LEVEL, "account", "all registries"),
+NO_RESOURCES = [
+    ("Taxes", "GST (18.00%)", "13.26", Charge.TAX, "tax", "tax: GST (18.00%)"),
+    ("Taxes", "STATE SALES TAX (6.25%)", "-0.16", Charge.TAX, "tax", "tax: STATE SALES TAX (6.25%)"),
+    ("Credits", "DigitalOcean Credit Applies", "-5.00", Charge.CREDIT, "credit", "credit: DigitalOcean Credit Applies"),
+    ("Credits", "Promotion taken back", "5.00", Charge.CREDIT, "credit", "credit: Promotion taken back"),
+    ("Promotion", "Inference Cloud Trial", "-5.00", Charge.CREDIT, "credit", "credit: Inference Cloud Trial"),
+    ("GenAI Platform", "Inference Cloud Trial", "-5.00", Charge.CREDIT, "credit", "credit: Inference Cloud Trial"),
+    ("Quantum", "", "-5.00", Charge.CREDIT, "credit", "credit: Quantum"),
+    ("", "", "-5.00", Charge.CREDIT, "credit", "credit: a line without text"),
+    *(
         (
-            "Container Registry Subscription", "Container Registry Storage Overage", "0.40", Charge.ACCOUNT_LEVEL, "account",
-            "beyond the plan",
-        ),
-        ("Uptime Health Check", "check", "1.00", Charge.ACCOUNT_LEVEL, "account", "uptime checks"),
-        ("GenAI Platform", "GenAI Serverless Inference - llama", "1.00", Charge.ACCOUNT_LEVEL, "account", "llama"),
-        *(
-            (
-                product, "Droplet Bandwidth Overage (2825.36GB @ $0.01/GB)", "28.25", Charge.ACCOUNT_LEVEL, "account",
-                "account-level: bandwidth is a pool of the whole team",
-            )
-            for product in ("Droplets", "Overages", "", "Bandwidth")
-        ),
-        ("Overages", "Something (1 @ $1)", "1.00", Charge.ACCOUNT_LEVEL, "account", "Something (1 @ $1)"),
-        ("Droplets - Aggregated by size", "s-1vcpu-1gb", "900.00", Charge.UNKNOWN, None, "does not name them"),
-        ("Quantum", "qubit (q-1)", "1.00", Charge.UNKNOWN, None, "unknown product 'Quantum'"),
-        ("Quantum", "qubit (q-1)", "0.00", Charge.UNKNOWN, None, "unknown product 'Quantum'"),
-        ("", "", "1.00", Charge.UNKNOWN, None, "the line names no product"),
-    ],
-)  # fmt: skip
+            "Spaces Subscription", f"Spaces ($5/mo {wording})", "5.00", Charge.ACCOUNT_LEVEL, "account",
+            "account-level: the Spaces subscription pays for all buckets together",
+        )
+        for wording in ("250GB storage & 1TB bandwidth", "250GiB storage & 1TiB bandwidth", "250GiB storage & 1TiB transfer")
+    ),
+    ("Spaces Subscription", "b-1 bandwidth", "0.10", Charge.ACCOUNT_LEVEL, "account", "b-1 bandwidth"),
+    ("Spaces Bandwidth", "b-1", "0.10", Charge.ACCOUNT_LEVEL, "account", "b-1"),
+    ("Premium Support", "Premium support plan", "499.00", Charge.ACCOUNT_LEVEL, "account", "support is for the whole team"),
+    ("Support Plans", "Standard", "99.00", Charge.ACCOUNT_LEVEL, "account", "support is for the whole team"),
+    ("Container Registry Subscription", "Container Registry (basic)", "5.00", Charge.ACCOUNT_LEVEL, "account", "all registries"),
+    (
+        "Container Registry Subscription", "Container Registry Storage Overage", "0.40", Charge.ACCOUNT_LEVEL, "account",
+        "beyond the plan",
+    ),
+    ("Uptime Health Check", "check", "1.00", Charge.ACCOUNT_LEVEL, "account", "uptime checks"),
+    ("GenAI Platform", "GenAI Serverless Inference - llama", "1.00", Charge.ACCOUNT_LEVEL, "account", "llama"),
+    *(
+        (
+            product, "Droplet Bandwidth Overage (2825.36GB @ $0.01/GB)", "28.25", Charge.ACCOUNT_LEVEL, "account",
+            "account-level: bandwidth is a pool of the whole team",
+        )
+        for product in ("Droplets", "Overages", "", "Bandwidth")
+    ),
+    ("Snapshots", "Something Overage (1 @ $1)", "1.00", Charge.ACCOUNT_LEVEL, "account", "Something Overage (1 @ $1)"),
+    ("Overages", "Something (1 @ $1)", "1.00", Charge.ACCOUNT_LEVEL, "account", "Something (1 @ $1)"),
+    ("Droplets - Aggregated by size", "s-1vcpu-1gb", "900.00", Charge.UNKNOWN, None, "does not name them"),
+    ("Quantum", "qubit (q-1)", "1.00", Charge.UNKNOWN, None, "unknown product 'Quantum'"),
+    ("Quantum", "qubit (q-1)", "0.00", Charge.UNKNOWN, None, "unknown product 'Quantum'"),
+    ("", "", "1.00", Charge.UNKNOWN, None, "the line names no product"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("product", "description", "amount", "charge", "kind", "reason"), NO_RESOURCES)
 def test_every_wording_that_is_no_resource(product, description, amount, charge, kind, reason):
     meaning = meaning_of(product, "", description, amount=Decimal(amount), has_id=False)
     assert (meaning.charge, meaning.kind) == (charge, kind)
     assert reason in meaning.reason
     assert (meaning.name, meaning.look_up) == (None, None)
+
+
+@pytest.mark.parametrize("row", range(len(products._WORDINGS)))
+def test_every_row_of_the_table_is_needed_by_a_line_above(row, monkeypatch):
+    lines = [(case[0], case[1], case[2], Decimal(1)) for case in RESOURCES]
+    lines += [(case[0], "", case[1], Decimal(case[2])) for case in NO_RESOURCES]
+
+    def meanings():
+        products._wordings_of.cache_clear()
+        return [meaning_of(*texts, amount=amount, has_id=False) for *texts, amount in lines]
+
+    before = meanings()
+    with monkeypatch.context() as patch:
+        patch.setattr(products, "_WORDINGS", products._WORDINGS[:row] + products._WORDINGS[row + 1 :])
+        without = meanings()
+    products._wordings_of.cache_clear()
+    assert without != before, products._WORDINGS[row]
 
 
 @pytest.mark.parametrize(("group", "has_id"), [("cluster-1", False), ("", True)])
