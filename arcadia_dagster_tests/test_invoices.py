@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from arcadia_dagster.digitalocean import products
 from arcadia_dagster.digitalocean.invoices import (
     Charge,
+    Document,
     InvoiceError,
     InvoiceLine,
     LookUp,
@@ -34,8 +36,17 @@ decode = msgspec.json.Decoder(float_hook=Decimal).decode
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+def read_csv(document: bytes) -> Document:
+    return parse_csv(document)
+
+
+def read_items(item_list: list[dict[str, Any]]) -> list[InvoiceLine]:
+    """The lines of items that have been sent as JSON."""
+    return parse_items(decode(encode({"invoice_items": item_list}))["invoice_items"])
+
+
 def sample(name: str) -> list[InvoiceLine]:
-    return parse_csv((DATA / name).read_bytes()).lines
+    return read_csv((DATA / name).read_bytes()).lines
 
 
 def items() -> list[InvoiceLine]:
@@ -43,13 +54,13 @@ def items() -> list[InvoiceLine]:
 
 
 def one_row(row: str, header: str = HEADER) -> InvoiceLine:
-    (line,) = parse_csv(f"{header}\n{row}\n".encode()).lines
+    (line,) = read_csv(f"{header}\n{row}\n".encode()).lines
     return line
 
 
 def refusal(document: bytes) -> str:
     with pytest.raises(InvoiceError) as error:
-        parse_csv(document)
+        read_csv(document)
     sentence = str(error.value)
     assert "\n" not in sentence
     assert len(sentence) < 400
@@ -69,7 +80,7 @@ def refusal(document: bytes) -> str:
     ],
 )
 def test_sample_files_add_up(name, count, total):
-    document = parse_csv((DATA / name).read_bytes())
+    document = read_csv((DATA / name).read_bytes())
     assert (len(document.lines), sum(line.amount for line in document.lines)) == (count, Decimal(total))
     assert document.warnings == []
     assert [line.ordinal for line in document.lines] == list(range(1, count + 1))
@@ -86,7 +97,7 @@ def test_sample_files_add_up(name, count, total):
     ],
 )
 def test_the_same_invoice_in_another_form_reads_the_same(name, warning):
-    document = parse_csv((DATA / name).read_bytes())
+    document = read_csv((DATA / name).read_bytes())
     assert document.lines == sample(SMALL.name)
     assert len(document.warnings) == (warning is not None)
     assert all(sentence.startswith(warning) for sentence in document.warnings)
@@ -319,19 +330,6 @@ def test_any_text_has_a_meaning_that_is_explained(product, group, description, a
         assert text is None or (text and text == text.strip())
 
 
-@settings(deadline=None)
-@given(name=st.text(st.sampled_from('ab (),"é-.0\n'), min_size=1).map(str.strip).filter(bool))
-def test_names_with_brackets_are_read_from_the_right(name):
-    def read(product, description):
-        meaning = meaning_of(product, "", description, amount=Decimal(1), has_id=False)
-        return meaning.name, meaning.region, meaning.size
-
-    assert read("Droplets", f"{name} (s-1vcpu-1gb)") == (name, None, "s-1vcpu-1gb")
-    assert read("Droplet Backups", f"{name} (Weekly Backup Services)") == (name, None, None)
-    assert read("Droplet Snapshots", f"{name} (lon1) 7.25GB Droplet Snapshot") == (name, "lon1", "7.25GB")
-    assert read("Volumes", f"{name} (lon1) 50GB") == (name, "lon1", "50GB")
-
-
 # --- cells
 
 
@@ -436,12 +434,12 @@ def test_quoted_cells_hold_anything():
 
 def test_zero_rows_are_kept_and_blank_lines_are_not_rows():
     row = "Database Clusters,pg,standby,,,,$0.00,,"
-    document = parse_csv(f"\n{HEADER}\n{row}\n\n{row}\n,,,,,,,,\n  \n{row}".encode())
+    document = read_csv(f"\n{HEADER}\n{row}\n\n{row}\n,,,,,,,,\n  \n{row}".encode())
     assert [line.ordinal for line in document.lines] == [1, 2, 3]
 
 
 def test_header_names_are_found_in_any_case_and_absent_columns_are_empty():
-    document = parse_csv(b'"Usd" ,PRODUCT,description,\n$1,Droplets,web (s-1),\n')
+    document = read_csv(b'"Usd" ,PRODUCT,description,\n$1,Droplets,web (s-1),\n')
     (line,) = document.lines
     assert (line.group_description, line.hours, line.started_at, line.project_name, line.category) == ("", None, None, "", "")
     assert [sentence.split(": ", 1)[1] for sentence in document.warnings] == [
@@ -550,16 +548,20 @@ def plain(line: InvoiceLine) -> dict[str, object]:
     return fields
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    lines=st.lists(LINE, max_size=4),
-    absent=st.sets(st.sampled_from(OPTIONAL)),
-    unknown=st.sets(st.text("abcXYZ _-", min_size=1, max_size=8).filter(lambda name: name.strip() == name), max_size=2),
-    preamble=st.lists(TEXT, max_size=3),
-    zone=OFFSET,
-    rng=st.randoms(use_true_random=False),
-)
-def test_any_line_in_any_csv_reads_back_exactly(lines, absent, unknown, preamble, zone, rng):
+@st.composite
+def forms(draw: st.DrawFn) -> dict[str, Any]:
+    """How a document may be written: which columns it lacks, which it has besides, what stands before the header, the time zone."""
+    return {
+        "absent": draw(st.sets(st.sampled_from(OPTIONAL))),
+        "unknown": draw(st.sets(st.text("abcXYZ _-", min_size=1, max_size=8).filter(lambda name: name.strip() == name), max_size=2)),
+        "preamble": draw(st.lists(TEXT, max_size=3)),
+        "zone": draw(OFFSET),
+        "rng": draw(st.randoms(use_true_random=False)),
+    }
+
+
+def as_csv(lines, *, absent, unknown, preamble, zone, rng) -> bytes:
+    """The lines (field -> value) as a CSV: columns in any order and spelling, BOM, CRLF, text before the header, blank lines after."""
     fields = [name for name in lines[0] if name not in absent] if lines else ["product", "description", "amount"]
     columns = [*fields, *sorted(unknown)]
     rng.shuffle(columns)
@@ -579,36 +581,12 @@ def test_any_line_in_any_csv_reads_back_exactly(lines, absent, unknown, preamble
     text = "".join(f"{line}{newline}" for line in preamble)
     text += newline.join(",".join(cell(rng, value) for value in row) + rng.choice(["", newline]) for row in rows)
     text += rng.choice(["", newline, newline * 2])
-    bom = rng.choice([b"", b"\xef\xbb\xbf"])
-
-    document = parse_csv(bom + text.encode())
-
-    expected = [
-        line | {name: None if name in ("hours", "started_at", "ended_at") else "" for name in absent}
-        | {"resource_id": None, "resource_uuid": None}
-        for line in lines
-    ]  # fmt: skip
-    assert [plain(line) for line in document.lines] == expected
-    assert [f"{line.amount:f}" for line in document.lines] == [f"{line['amount']:f}" for line in lines]
-    assert [line.ordinal for line in document.lines] == list(range(1, len(lines) + 1))
-    assert sum("is not known" in sentence for sentence in document.warnings) == len(unknown)
-    for line in document.lines:
-        texts = (line.product, line.group_description, line.description)
-        assert line.meaning == meaning_of(*texts, amount=line.amount, has_id=False)
+    return rng.choice([b"", b"\xef\xbb\xbf"]) + text.encode()
 
 
-ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).map(str.strip).filter(bool)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    lines=st.lists(LINE, max_size=4),
-    ids=st.lists(st.tuples(st.none() | ID, st.none() | ID), min_size=4, max_size=4),
-    zone=OFFSET,
-    rng=st.randoms(use_true_random=False),
-)
-def test_any_line_in_json_reads_back_exactly(lines, ids, zone, rng):
-    written, expected = [], []
+def as_items(lines, ids, *, zone, rng) -> list[dict[str, Any]]:
+    """The lines as JSON items, with these (resource_id, resource_uuid): what is empty may be absent, null or "", numbers may be text."""
+    written = []
     for line, (resource_id, resource_uuid) in zip(lines, ids, strict=False):
         item = {name: line[name] for name in ("product", "group_description", "description", "project_name", "category")}
         item |= {"duration": line["hours"], "duration_unit": "Hours", "resource_id": resource_id, "resource_uuid": resource_uuid}
@@ -623,14 +601,99 @@ def test_any_line_in_json_reads_back_exactly(lines, ids, zone, rng):
                 item[name] = None if way == "null" else ""
         item["amount"] = line["amount"] if rng.random() < 0.3 else f"{line['amount']:f}"
         written.append(item)
-        expected.append(line | {"resource_id": resource_id, "resource_uuid": resource_uuid})
+    return written
 
-    read = parse_items(decode(encode({"invoice_items": written}))["invoice_items"])
 
-    assert [plain(line) for line in read] == expected
+@settings(max_examples=150, deadline=None)
+@given(lines=st.lists(LINE, max_size=4), form=forms())
+def test_any_line_in_any_csv_reads_back_exactly(lines, form):
+    document = read_csv(as_csv(lines, **form))
+    expected = [
+        line | {name: None if name in ("hours", "started_at", "ended_at") else "" for name in form["absent"]}
+        | {"resource_id": None, "resource_uuid": None}
+        for line in lines
+    ]  # fmt: skip
+    assert [plain(line) for line in document.lines] == expected
+    assert [f"{line.amount:f}" for line in document.lines] == [f"{line['amount']:f}" for line in lines]
+    assert [line.ordinal for line in document.lines] == list(range(1, len(lines) + 1))
+    assert sum("is not known" in sentence for sentence in document.warnings) == len(form["unknown"])
+    for line in document.lines:
+        texts = (line.product, line.group_description, line.description)
+        assert line.meaning == meaning_of(*texts, amount=line.amount, has_id=False)
+
+
+ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12).map(str.strip).filter(bool)
+IDS = st.lists(st.tuples(st.none() | ID, st.none() | ID), min_size=4, max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(lines=st.lists(LINE, max_size=4), ids=IDS, zone=OFFSET, rng=st.randoms(use_true_random=False))
+def test_any_line_in_json_reads_back_exactly(lines, ids, zone, rng):
+    read = read_items(as_items(lines, ids, zone=zone, rng=rng))
+    assert [plain(line) for line in read] == [
+        line | {"resource_id": resource_id, "resource_uuid": resource_uuid}
+        for line, (resource_id, resource_uuid) in zip(lines, ids, strict=False)
+    ]
     for line in read:
         texts = (line.product, line.group_description, line.description)
         assert line.meaning == meaning_of(*texts, amount=line.amount, has_id=bool(line.resource_id or line.resource_uuid))
+
+
+# Whatever people may call their things, and what is hard in a CSV or in brackets.
+NAME = (TEXT | st.text(st.sampled_from("ab (),\"'é名-.0\r\n"), max_size=12)).map(str.strip).filter(bool)
+REGION = st.sampled_from(["fra1", "blr1", "nyc3"])
+SIZE = st.sampled_from(["s-1vcpu-1gb", "512MB", "c-4-8GiB", "gpu-h100x1-80gb", "s-1vcpu-1gb-35gb-intel"])
+GIGABYTES = st.builds("{}{}".format, st.decimals(0, 99_999, places=2) | st.integers(1, 16_384), st.sampled_from(["GB", "GiB", "TiB"]))
+WORDINGS = [
+    # product, group, description -> kind, and which of the parts are its name, region, size and component
+    ("Droplets", "", "{name} ({size})", "droplet", "name size"),
+    ("Droplet Backups", "", "{name} (Weekly Backup Services)", "droplet", "name"),
+    ("Droplet Backups", "", "{name} (Daily Backup Services)", "droplet", "name"),
+    ("Droplet Snapshots", "", "{name} ({region}) {gigabytes} Droplet Snapshot", "snapshot", "name region gigabytes"),
+    ("Volume Snapshots", "", "{name} ({region}) {gigabytes} Volume Snapshot", "snapshot", "name region gigabytes"),
+    ("Volumes", "", "{name} ({region}) {gigabytes}", "volume", "name region gigabytes"),
+    ("Load Balancers", "HTTP Load Balancers", "{name}", "load_balancer", "name"),
+    ("Kubernetes Clusters", "{name}", "3 nodes - 4 GB / 2 vCPU / 80 GB SSD", "k8s_cluster", "name"),
+    ("Database Clusters", "{name}", "{component}", "managed_db", "name component"),
+    ("App Platform", "{name}", "{component}", "app", "name component"),
+    ("Functions", "", "{name}", "function_namespace", "name"),
+    ("Reserved IPs", "", "Unused Floating IP - {ipv4}", "reserved_ip", "ipv4"),
+    ("Reserved IPs", "", "Unused Reserved IP - {ipv6}", "reserved_ipv6", "ipv6"),
+    ("VPC NAT Gateways", "", "{name} ({region})", "nat_gateway", "name region"),
+    ("Network File Storage", "", "{name} ({region}) {gigabytes}", "nfs_share", "name region gigabytes"),
+    ("Taxes", "", "{name} ({gigabytes}%)", "tax", ""),
+]
+PARTS = st.fixed_dictionaries(
+    {
+        "name": NAME, "component": NAME, "region": REGION, "size": SIZE, "gigabytes": GIGABYTES,
+        "ipv4": st.ip_addresses(v=4).map(str), "ipv6": st.ip_addresses(v=6).map(str),
+    }
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    worded=st.lists(st.tuples(st.sampled_from(WORDINGS), PARTS, LINE), min_size=1, max_size=4),
+    ids=IDS,
+    form=forms().map(lambda form: form | {"absent": form["absent"] & {"category", "hours"}}),
+)
+def test_any_name_in_any_wording_and_any_document_is_read_back(worded, ids, form):
+    lines = [
+        line | {"product": product, "group_description": group.format(**parts), "description": text.format(**parts)}
+        for (product, group, text, _, _), parts, line in worded
+    ]
+    document = read_csv(as_csv(lines, **form))
+    listed = read_items(as_items(lines, ids, zone=form["zone"], rng=form["rng"]))
+    for of_csv, of_items, ((*_, kind, told), parts, _) in zip(document.lines, listed, worded, strict=True):
+        told_parts = set(told.split())
+        for meaning in (of_csv.meaning, of_items.meaning):
+            assert meaning.kind == kind
+            assert meaning.name == next((parts[part] for part in ("name", "ipv4", "ipv6") if part in told_parts), None)
+            assert meaning.region == (parts["region"] if "region" in told_parts else None)
+            assert meaning.size == next((parts[part] for part in ("size", "gigabytes") if part in told_parts), None)
+            if "component" in told_parts:
+                assert meaning.component == parts["component"]
+    assert difference(listed, document.lines) is None
 
 
 # --- properties: whatever comes in, lines or one clear error
@@ -638,7 +701,7 @@ def test_any_line_in_json_reads_back_exactly(lines, ids, zone, rng):
 
 def lines_or_refusal(document: bytes) -> list[InvoiceLine] | None:
     try:
-        return parse_csv(document).lines
+        return read_csv(document).lines
     except InvoiceError as problem:
         sentence = str(problem)
     assert sentence.startswith("line ")

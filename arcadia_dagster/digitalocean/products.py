@@ -155,7 +155,11 @@ _WORDINGS = (
     # Of the account as a whole
     _account("spaces subscription", r"spaces \(\$.*", "the Spaces subscription pays for all buckets together"),
     # Since August 2024 usage is broken down by bucket (https://docs.digitalocean.com/platform/billing/), in words not seen.
-    _account("spaces(?: (?:subscription|storage|bandwidth|transfer))?", ".*", "part of the Spaces subscription, in words that are not known to name a bucket ({description})"),
+    _account(
+        "spaces(?: (?:subscription|storage|bandwidth|transfer))?",
+        ".*",
+        "part of the Spaces subscription, in words that are not known to name a bucket ({description})",
+    ),
     _account("container registry subscription", ".*overage.*", "registry storage beyond the plan, all registries together"),
     _account("container registry subscription", ".*", "the registry subscription pays for all registries together"),
     _account("uptime health checks?|uptime", ".*", "uptime checks are billed by their number, the line names none"),
