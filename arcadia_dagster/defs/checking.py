@@ -22,9 +22,7 @@ def no_rows(
     `after_the_rest`: in a job that does not materialise `asset`, it waits for the job's assets all the same.
     """
 
-    @dg.asset_check(
-        name=name, asset=asset, description=description, op_tags={"dagster/priority": "-1"} if after_the_rest else None
-    )
+    @dg.asset_check(name=name, asset=asset, description=description, op_tags={"dagster/priority": "-1"} if after_the_rest else None)
     def check(ledger: Ledger) -> dg.AssetCheckResult:
         with ledger.engine.connect() as conn:
             found = conn.execute(text(f"select count(*) from ({query}) q")).scalar_one()  # noqa: S608  # the queries are our own
