@@ -216,6 +216,7 @@ def status() -> None:
             _show_resources(engine, account.account_id)
             _show_balance(engine, account.account_id)
             _show_matching(engine, account.account_id)
+            _show_unknown_products(engine, account.account_id)
 
 
 @app.command()
@@ -517,6 +518,19 @@ def _show_matching(engine: Engine, account_id: int) -> None:
         console.print(sentence, style="red" if state == "failed" else "yellow", markup=False, highlight=False, soft_wrap=True)
     if adrift[0]:
         console.print(f"{adrift[0]} invoices do not add up; {adrift[1]} USD is left over", style="red")
+
+
+def _show_unknown_products(engine: Engine, account_id: int) -> None:
+    query = """
+        select product, description, to_char(first_period, 'YYYY-MM') as month, lines, amount_usd from arcadia.unknown_products
+         where account_id = :account_id order by abs(amount_usd) desc, product"""
+    with engine.connect() as conn:
+        rows = conn.execute(text(query), {"account_id": account_id}).all()
+    if rows:
+        table = _table("product", "one line", "since", "lines", "USD", title="Unknown products, dearest first", numbers=(3, 4))
+        for row in rows:
+            table.add_row(escape(row.product), escape(row.description), row.month, f"{row.lines:,}", f"{row.amount_usd:,.2f}")
+        console.print(table)
 
 
 _LINES = """

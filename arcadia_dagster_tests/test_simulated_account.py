@@ -122,6 +122,8 @@ LISTED_SINCE = {
     "/v2/vpc_peerings": ("vpc_peerings", "vpc_peering"),
     "/v2/vpc_nat_gateways": ("vpc_nat_gateways", None),
     "/v2/droplets/autoscale": ("autoscale_pools", "autoscale_pool"),
+    "/v2/droplets/autoscale/{autoscale_pool_id}/members": ("droplets", "member"),
+    "/v2/databases/{database_cluster_uuid}/replicas": ("replicas", "database_replica_read"),
     "/v2/reserved_ipv6": ("reserved_ipv6s", "reserved_ipv6"),
     "/v2/uptime/checks": ("checks", "check"),
     "/v2/monitoring/alerts": ("policies", "alert_policy"),
@@ -184,8 +186,9 @@ def test_replies_have_the_providers_shape(which: str, path: str, server: Simulat
 def test_replies_of_the_kinds_that_only_the_showcase_has(path: str, server: SimulatedServer, showcase: SimulatedAccount) -> None:
     key, component = LISTED_SINCE[path]
     query = {"region": "blr1"} if "/nfs" in path else {"page": "1", "per_page": "200"}
+    filled = path.format(autoscale_pool_id=showcase.autoscale_pools[0]["id"], database_cluster_uuid=showcase.databases[0]["id"])
     with client(server, showcase) as http:
-        body = http.get(path, params=query).json()
+        body = http.get(filled, params=query).json()
     assert body[key]
     assert problems(json_schema(SCHEMAS["paths"][path]["response"]), body) == []
     if component in SCHEMAS["components"]["schemas"]:
@@ -215,6 +218,41 @@ def test_the_showcase_adds_up_and_its_nodes_have_no_lines(showcase: SimulatedAcc
         assert total(invoice.items) == invoice.amount
         assert not nodes & {line["resource_id"] for line in invoice.items}
     assert showcase_account() == showcase
+
+
+def test_the_showcase_shows_what_is_hard_to_match(showcase: SimulatedAccount) -> None:
+    """Each case by its lines: description -> the ids on them, in the order of their start."""
+    billed: dict[str, list[dict[str, Any]]] = {}
+    for invoice in reversed(showcase.invoices):
+        for line in sorted(invoice.items, key=lambda line: str(line["start_time"])):
+            billed.setdefault(line["description"].partition(" (")[0], []).append({**line, "period": invoice.period})
+    april = {name: [line for line in lines if line["period"] == "2026-04"] for name, lines in billed.items()}
+    alive = Counter(droplet["name"] for droplet in showcase.droplets)
+    ids = {str(droplet["id"]): droplet for droplet in showcase.droplets}
+
+    destroyed, again = april["api-01"]
+    assert destroyed["end_time"] < again["start_time"]
+    assert destroyed["resource_id"] not in ids
+    assert (ids[again["resource_id"]]["name"], alive["api-01"]) == ("api-01", 1)
+    assert {line["resource_id"] for line in billed["crunch-01"]} == {line["resource_id"] for line in billed["batch-01"]}
+    assert (alive["crunch-01"], alive["batch-01"]) == (0, 1)
+    before, after = april["search-01"]
+    assert (before["resource_id"], before["end_time"]) == (after["resource_id"], after["start_time"])
+    assert before["description"] != after["description"]
+    assert (len({line["resource_id"] for line in april["sandbox"]}), alive["sandbox"]) == (2, 2)
+    ((pool, members),) = showcase.autoscale_members.items()
+    assert showcase.autoscale_pools[0]["active_resources_count"] == len(members) == 2
+    assert {str(member["droplet_id"]) for member in members} == {
+        line["resource_id"] for name, lines in april.items() if name.startswith("workers-") for line in lines
+    }
+    assert pool not in {line["resource_uuid"] for invoice in showcase.invoices for line in invoice.items}
+    ((replica,),) = showcase.database_replicas.values()
+    assert [line["group_description"] for line in april[replica["name"]]] == ["orders-pg"]
+    assert april["mailer"][0]["end_time"] == april["notifier"][0]["start_time"]
+    assert april["mailer"][0]["resource_uuid"] == april["notifier"][0]["resource_uuid"] == showcase.apps[0]["id"]
+    again = billed["Unused Floating IP - 45.55.96.62"]
+    assert [line["period"] for line in again] == ["2026-01", "2026-02", "2026-04"]  # released, and taken again
+    assert [line["amount"] for line in april["qubits"]] == ["0.07"]
 
 
 @pytest.mark.parametrize(("path", "limit"), [("/v2/account/keys", 10), ("/v2/cdn/endpoints", 5)])

@@ -8,11 +8,21 @@ from arcadia_dagster.defs.tables import preview
 
 
 def no_rows(
-    name: str, query: str, *, asset: str, description: str, worst: str, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    name: str,
+    query: str,
+    *,
+    asset: str,
+    description: str,
+    worst: str,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    after_the_rest: bool = False,
 ) -> dg.AssetChecksDefinition:
-    """A check that passes while `query` finds no row; its metadata counts the rows and shows twenty, by the ORDER BY terms `worst`."""
+    """A check that passes while `query` finds no row; its metadata counts the rows and shows twenty, by the ORDER BY terms `worst`.
 
-    @dg.asset_check(name=name, asset=asset, description=description)
+    `after_the_rest`: in a job that does not materialise `asset`, it waits for the job's assets all the same.
+    """
+
+    @dg.asset_check(name=name, asset=asset, description=description, op_tags={"dagster/priority": "-1"} if after_the_rest else None)
     def check(ledger: Ledger) -> dg.AssetCheckResult:
         with ledger.engine.connect() as conn:
             found = conn.execute(text(f"select count(*) from ({query}) q")).scalar_one()  # noqa: S608  # the queries are our own

@@ -107,7 +107,8 @@ def _csv_time(iso: str) -> str:
 class SimulatedAccount:
     """What one token sees. Everything may be changed between requests; the next reply shows it.
 
-    `backups` lists backup images by droplet id, `project_resources` by project id, `database_replicas` by cluster id.
+    `backups` lists backup images by droplet id, `project_resources` by project id, `database_replicas` by cluster id,
+    `autoscale_members` by pool id.
     `denied` holds paths, such as `/v2/volumes`, that are answered with 403, and everything below them.
     `ratelimit_limit` is requests an hour; 5 % of it may be spent in any one minute.
     """
@@ -138,6 +139,7 @@ class SimulatedAccount:
     vpc_peerings: list[Item] = field(default_factory=list)
     nat_gateways: list[Item] = field(default_factory=list)
     autoscale_pools: list[Item] = field(default_factory=list)
+    autoscale_members: dict[str, list[Item]] = field(default_factory=dict)
     reserved_ipv6s: list[Item] = field(default_factory=list)
     uptime_checks: list[Item] = field(default_factory=list)
     alert_policies: list[Item] = field(default_factory=list)

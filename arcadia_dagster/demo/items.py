@@ -446,8 +446,8 @@ def database_replica(replica_id: str, name: str, *, created_at: str, region_slug
     }
 
 
-def app(app_id: str, name: str, *, created_at: str, project_id: str) -> Item:
-    """An App Platform app; its spec carries environment values, as the provider's does."""
+def app(app_id: str, name: str, *, created_at: str, project_id: str, workers: Sequence[str] = ()) -> Item:
+    """An App Platform app of a service and these workers; its spec carries environment values, as the provider's does."""
     spec: Item = {
         "name": name,
         "region": "blr",
@@ -460,6 +460,15 @@ def app(app_id: str, name: str, *, created_at: str, project_id: str) -> Item:
                 "http_port": 8080,
                 "envs": [{"key": "DATABASE_URL", "scope": "RUN_TIME", "type": "GENERAL", "value": f"postgres://{PLANTED}@db"}],
             }
+        ],
+        "workers": [
+            {
+                "name": worker,
+                "image": {"registry_type": "DOCR", "repository": worker, "tag": "latest"},
+                "instance_size_slug": "apps-s-1vcpu-0.5gb",
+                "instance_count": 1,
+            }
+            for worker in workers
         ],
     }
     return {
@@ -649,8 +658,8 @@ def nat_gateway(gateway_id: str, name: str, *, created_at: str, vpc_id: str, reg
     }
 
 
-def autoscale_pool(pool_id: str, name: str, *, created_at: str, project_id: str, region_slug: str = "blr1") -> Item:
-    """A pool of droplets made from one template, whose user data holds a secret as people's do."""
+def autoscale_pool(pool_id: str, name: str, *, created_at: str, project_id: str, members: int = 1, region_slug: str = "blr1") -> Item:
+    """A pool of so many droplets made from one template, whose user data holds a secret as people's do."""
     return {
         "id": pool_id,
         "name": name,
@@ -672,7 +681,19 @@ def autoscale_pool(pool_id: str, name: str, *, created_at: str, project_id: str,
         "created_at": created_at,
         "updated_at": created_at,
         "status": "active",
-        "active_resources_count": 1,
+        "active_resources_count": members,
+    }
+
+
+def autoscale_member(droplet_id: int, *, created_at: str) -> Item:
+    """A droplet that a pool made, as the pool's own list shows it."""
+    return {
+        "droplet_id": droplet_id,
+        "created_at": created_at,
+        "updated_at": created_at,
+        "health_status": "healthy",
+        "status": "active",
+        "current_utilization": {"memory": 0.35, "cpu": 0.21},
     }
 
 

@@ -189,6 +189,7 @@ class SimulatedServer:
             "/v2/vpc_peerings": ("vpc_peerings", lambda account, _: account.vpc_peerings),
             "/v2/vpc_nat_gateways": ("vpc_nat_gateways", lambda account, _: account.nat_gateways),
             "/v2/droplets/autoscale": ("autoscale_pools", lambda account, _: account.autoscale_pools),
+            "/v2/droplets/autoscale/{pool}/members": ("droplets", _autoscale_members),
             "/v2/reserved_ipv6": ("reserved_ipv6s", lambda account, _: account.reserved_ipv6s),
             "/v2/uptime/checks": ("checks", lambda account, _: account.uptime_checks),
             "/v2/monitoring/alerts": ("policies", lambda account, _: account.alert_policies),
@@ -334,6 +335,13 @@ def _replicas(account: SimulatedAccount, request: Request) -> Item:
     if not any(database["id"] == asked for database in account.databases):
         raise _Refused("not_found")
     return {"replicas": account.database_replicas.get(asked, [])}
+
+
+def _autoscale_members(account: SimulatedAccount, request: Request) -> list[Item]:
+    asked = request.path_params["pool"]
+    if not any(pool["id"] == asked for pool in account.autoscale_pools):
+        raise _Refused("not_found")
+    return account.autoscale_members.get(asked, [])
 
 
 def _droplets(account: SimulatedAccount, request: Request) -> list[Item]:

@@ -1,4 +1,5 @@
-"""The second simulated account, `showcase`: a few of everything that can be listed or billed, and invoices since January 2026.
+"""The second simulated account, `showcase`: a few of everything that can be listed or billed, the cases that are hard to match, and
+invoices since January 2026.
 
 Belongs here: this one account, the same in every process. Does not belong here: shapes of items (items.py), state and
 printing (account.py).
@@ -21,9 +22,14 @@ _WHEN = "2025-11-20T09:30:00Z"
 _LATER = "2026-03-09T14:20:00Z"
 _TAX = Decimal("0.081")
 
-# Nodes of the cluster are droplets without lines of their own; the pool's droplet has one like any other.
-_WEB, _POOL, _GPU, _GONE, _NODES = 510_000_101, 510_000_150, 510_000_190, 510_000_099, (510_000_201, 510_000_202)
+# Nodes of the cluster are droplets without lines of their own; the pool is free, and its droplets have lines like any other.
+_WEB, _GPU, _GONE, _NODES, _MEMBERS = 510_000_101, 510_000_190, 510_000_099, (510_000_201, 510_000_202), (510_000_150, 510_000_151)
 _SNAPSHOT = 210_000_300
+# What makes lines hard to tell apart: destroyed and made again under its name, renamed, resized, two alive under one name.
+_API_BEFORE, _API, _RENAMED, _RESIZED, _TWINS = 510_000_110, 510_000_111, 510_000_120, 510_000_130, (510_000_140, 510_000_141)
+_DESTROYED, _MADE_AGAIN = "2026-04-09T22:10:00Z", "2026-04-10T06:00:00Z"
+_NAMED, _GROWN, _SECOND_MEMBER, _PART_NAMED = "2026-04-01T00:00:00Z", "2026-04-14T10:44:00Z", "2026-04-02T08:15:00Z", "2026-04-21T12:00:00Z"
+_GIVEN_BACK, _TAKEN_AGAIN, _ASSIGNED = "2026-02-03T09:00:00Z", "2026-04-20T09:00:00Z", "2026-04-24T13:00:00Z"
 
 
 def _uuid(*parts: str) -> str:
@@ -39,11 +45,12 @@ _VECTORS, _AGENT, _ADDON, _SHARE_SNAPSHOT = _uuid("vectors"), _uuid("agent"), _u
 _PVC_NAME = f"pvc-{_uuid('claim')}"
 _SERVICE_NAME = "a" + _uuid("service name").replace("-", "")[:31]
 _CLUSTER_TAGS = ("k8s", f"k8s:{_CLUSTER}")
-_UNUSED_IP = "45.55.96.60"
+_UNUSED_IP, _IP_AGAIN = "45.55.96.60", "45.55.96.62"
+_POOL = _uuid("pool")
 
 
 def showcase_account() -> SimulatedAccount:
-    """The account: every kind of resource, a Kubernetes cluster with what it made, and an invoice a month."""
+    """The account: every kind of resource, a Kubernetes cluster with what it made, what is hard to match, and an invoice a month."""
     web = items.droplet(
         _WEB,
         "web-01",
@@ -59,11 +66,14 @@ def showcase_account() -> SimulatedAccount:
         items.droplet(number, f"default-pool-{number}", created_at=_WHEN, size_slug="s-2vcpu-4gb", tags=(*_CLUSTER_TAGS, "k8s:worker"))
         for number in _NODES
     ]
+    api = items.droplet(_API, "api-01", created_at=_MADE_AGAIN, size_slug="s-1vcpu-2gb")
     service = items.load_balancer(_SERVICE, _SERVICE_NAME, created_at=_WHEN, droplet_ids=_NODES, project_id=_PROJECT)
     urns = {
         _PROJECT: (
-            f"do:droplet:{_WEB}", f"do:droplet:{_POOL}", f"do:kubernetes:{_CLUSTER}", f"do:loadbalancer:{_LOAD_BALANCER}",
+            *(f"do:droplet:{droplet}" for droplet in (_WEB, _API, _RENAMED, _RESIZED, *_TWINS, *_MEMBERS)),
+            f"do:kubernetes:{_CLUSTER}", f"do:loadbalancer:{_LOAD_BALANCER}",
             f"do:loadbalancer:{_SERVICE}", f"do:app:{_APP}", "do:domain:showcase.example", f"do:floatingip:{_UNUSED_IP}",
+            f"do:floatingip:{_IP_AGAIN}",
             "do:space:showcase-assets", f"do:volume:{_VOLUME}",
         ),
         _DATA: (f"do:dbaas:{_POSTGRES}", f"do:dbaas:{_VALKEY}", f"do:droplet:{_GPU}", f"do:volume:{_PVC}", "do:space:showcase-data"),
@@ -78,7 +88,12 @@ def showcase_account() -> SimulatedAccount:
         droplets=[
             web,
             *nodes,
-            items.droplet(_POOL, "workers-x7k2", created_at=_LATER, size_slug="s-1vcpu-2gb", tags=("pool",)),
+            api,
+            items.droplet(_RENAMED, "batch-01", created_at=_WHEN),
+            items.droplet(_RESIZED, "search-01", created_at=_WHEN, size_slug="s-2vcpu-4gb"),
+            *(items.droplet(twin, "sandbox", created_at=_LATER) for twin in _TWINS),
+            items.droplet(_MEMBERS[0], "workers-x7k2", created_at=_LATER, size_slug="s-1vcpu-2gb", tags=("pool",)),
+            items.droplet(_MEMBERS[1], "workers-9qp4", created_at=_SECOND_MEMBER, size_slug="s-1vcpu-2gb", tags=("pool",)),
             items.droplet(_GPU, "train-gpu", created_at=_LATER, size_slug="gpu-h100x1-80gb", region_slug="tor1"),
         ],
         volumes=[
@@ -101,6 +116,7 @@ def showcase_account() -> SimulatedAccount:
         reserved_ips=[
             items.reserved_ip("45.55.96.61", droplet=web, project_id=_PROJECT),
             items.reserved_ip(_UNUSED_IP, project_id=_PROJECT),
+            items.reserved_ip(_IP_AGAIN, droplet=api, project_id=_PROJECT),
         ],
         reserved_ipv6s=[
             items.reserved_ipv6("2604:a880:800:14::42c3:d000", reserved_at=_WHEN, droplet=web),
@@ -125,9 +141,11 @@ def showcase_account() -> SimulatedAccount:
             ),
             items.database(_VALKEY, "cache", created_at=_WHEN, project_id=_DATA, engine="valkey", version="8"),
         ],
-        database_replicas={_POSTGRES: [items.database_replica(_uuid("replica"), "orders-pg-read", created_at=_LATER)]},
+        database_replicas={
+            _POSTGRES: [items.database_replica(_uuid("replica"), "orders-pg-read", created_at=_LATER, size_slug="db-s-2vcpu-4gb")]
+        },
         kubernetes_clusters=[items.kubernetes_cluster(_CLUSTER, "showcase-k8s", created_at=_WHEN, node_droplet_ids=_NODES, ha=True)],
-        apps=[items.app(_APP, "storefront", created_at=_WHEN, project_id=_PROJECT)],
+        apps=[items.app(_APP, "storefront", created_at=_WHEN, project_id=_PROJECT, workers=("notifier",))],
         function_namespaces=[items.function_namespace(_NAMESPACE, "showcase-functions", created_at=_WHEN)],
         registries=[items.registry("showcase", created_at=_WHEN)],
         spaces_keys=[
@@ -142,7 +160,10 @@ def showcase_account() -> SimulatedAccount:
         ],
         vpc_peerings=[items.vpc_peering(_uuid("peering"), "blr1-nyc3", _VPC, _OTHER_VPC, created_at=_LATER)],
         nat_gateways=[items.nat_gateway(_NAT, "egress", created_at=_WHEN, vpc_id=_VPC)],
-        autoscale_pools=[items.autoscale_pool(_uuid("pool"), "workers", created_at=_LATER, project_id=_PROJECT)],
+        autoscale_pools=[items.autoscale_pool(_POOL, "workers", created_at=_LATER, project_id=_PROJECT, members=len(_MEMBERS))],
+        autoscale_members={
+            _POOL: [items.autoscale_member(_MEMBERS[0], created_at=_LATER), items.autoscale_member(_MEMBERS[1], created_at=_SECOND_MEMBER)]
+        },
         uptime_checks=[items.uptime_check(_uuid("check"), "storefront", f"https://probe:{items.PLANTED}@showcase.example/health")],
         alert_policies=[items.alert_policy(_uuid("alert"), "CPU is running high")],
         nfs_shares=[items.nfs_share(_SHARE, "media", created_at=_WHEN, size_gib=100, vpc_id=_VPC)],
@@ -202,7 +223,15 @@ class _Billed:
 
 _BILLED = (
     _Billed("Droplets", "web-01 (s-2vcpu-4gb)", "24", number=_WEB),
-    _Billed("Droplets", "workers-x7k2 (s-1vcpu-2gb)", "12", number=_POOL, since=_LATER),
+    _Billed("Droplets", "api-01 (s-1vcpu-2gb)", "12", number=_API_BEFORE, until=_DESTROYED),
+    _Billed("Droplets", "api-01 (s-1vcpu-2gb)", "12", number=_API, since=_MADE_AGAIN),
+    _Billed("Droplets", "crunch-01 (s-1vcpu-1gb)", "6", number=_RENAMED, until=_NAMED),
+    _Billed("Droplets", "batch-01 (s-1vcpu-1gb)", "6", number=_RENAMED, since=_NAMED),
+    _Billed("Droplets", "search-01 (s-1vcpu-2gb)", "12", number=_RESIZED, until=_GROWN),
+    _Billed("Droplets", "search-01 (s-2vcpu-4gb)", "24", number=_RESIZED, since=_GROWN),
+    *(_Billed("Droplets", "sandbox (s-1vcpu-1gb)", "6", number=twin, since=_LATER) for twin in _TWINS),
+    _Billed("Droplets", "workers-x7k2 (s-1vcpu-2gb)", "12", number=_MEMBERS[0], since=_LATER),
+    _Billed("Droplets", "workers-9qp4 (s-1vcpu-2gb)", "12", number=_MEMBERS[1], since=_SECOND_MEMBER),
     _Billed("Droplets", "old-web (s-1vcpu-1gb)", "6", number=_GONE, until="2026-02-10T16:00:00Z"),
     _Billed("Droplets", "train-gpu (gpu-h100x1-80gb)", "3.39", number=_GPU, since=_LATER, project="data", hourly=True),
     _Billed("Droplet Snapshots", "web-01 (before, the move) (blr1) 10.15GB Droplet Snapshot", "0.609", number=_SNAPSHOT, project=""),
@@ -215,12 +244,21 @@ _BILLED = (
     _Billed("Load Balancers", "web-lb", "12", key=_LOAD_BALANCER, category="paas"),
     _Billed("Database Clusters", "orders-pg (db-s-2vcpu-4gb)", "60.90", key=_POSTGRES, group="orders-pg", project="data", category="paas"),
     _Billed("Database Clusters", "orders-pg standby node", "60.90", key=_POSTGRES, group="orders-pg", project="data", category="paas"),
+    _Billed(
+        "Database Clusters", "orders-pg-read (db-s-2vcpu-4gb)", "60.90", key=_POSTGRES, group="orders-pg", since=_LATER, project="data",
+        category="paas",
+    ),
     _Billed("Database Clusters", "orders-pg included storage", "0", key=_POSTGRES, group="orders-pg", project="data", category="paas"),
     _Billed("Database Clusters", "orders-pg adjustment", "-1.20", key=_POSTGRES, group="orders-pg", project="data", category="paas"),
     _Billed("Database Clusters", "cache (db-s-1vcpu-1gb)", "15", key=_VALKEY, group="cache", project="data", category="paas"),
     _Billed("App Platform", "web", "12", key=_APP, group="storefront", category="paas"),
+    # A part that gets another name begins a line of its own.
+    _Billed("App Platform", "mailer", "5", key=_APP, group="storefront", until=_PART_NAMED, category="paas"),
+    _Billed("App Platform", "notifier", "5", key=_APP, group="storefront", since=_PART_NAMED, category="paas"),
     _Billed("Functions", "showcase-functions", "0.42", key=_NAMESPACE, category="paas"),
     _Billed("Floating IPs", f"Unused Floating IP - {_UNUSED_IP}", "5"),
+    _Billed("Floating IPs", f"Unused Floating IP - {_IP_AGAIN}", "5", until=_GIVEN_BACK),
+    _Billed("Floating IPs", f"Unused Floating IP - {_IP_AGAIN}", "5", since=_TAKEN_AGAIN, until=_ASSIGNED),
     _Billed("VPC NAT Gateways", "egress (blr1)", "40", key=_NAT),
     _Billed("Network File Storage", "media (blr1) 100GiB", "15", key=_SHARE),
     _Billed("Dedicated Inference", "mistral (gpu-h100x1-80gb)", "3.39", key=_INFERENCE, since=_LATER, hourly=True, category="paas"),
@@ -230,6 +268,7 @@ _BILLED = (
     _Billed("Container Registry Subscription", "Container Registry (basic)", "5", project="", category="paas"),
     _Billed("Uptime Health Check", "1 additional check", "1", project="", category="paas"),
     _Billed("GenAI Platform", "GenAI Serverless Inference - Llama 3.3 Instruct (70B)", "3.21", group="Serverless Inference", project=""),
+    _Billed("Quantum Computers", "qubits (q-1)", "0.07", since="2026-04-01T00:00:00Z", project=""),  # nobody knows what it is
 )  # fmt: skip
 
 

@@ -93,6 +93,25 @@ def _inside(listing: Listing, kind: Kind, field: str) -> Listing:
     return Listing(items=list(inner.values()), requests=listing.requests, error=listing.error, id_field=kind.id)
 
 
+def list_pool_members(client: Client, pool_ids: Iterable[str]) -> Listing:
+    """The droplets (`droplet_id`) of these autoscale pools, each with its `autoscale_pool_id`: nothing in a droplet itself says so.
+
+    One request for each pool. A pool that is gone has none.
+    """
+    members = Listing(items=[], requests=0, error=None, id_field="droplet_id")
+    for pool_id in pool_ids:
+        one = client.list(
+            f"/v2/droplets/autoscale/{pool_id}/members", "droplets", kind="autoscale_pool", id_field="droplet_id", scope="droplet:read"
+        )
+        members += Listing(
+            items=[{**item, "autoscale_pool_id": pool_id} for item in one.items],
+            requests=one.requests,
+            error=None if isinstance(one.error, NotFound) else one.error,
+            id_field="droplet_id",
+        )
+    return members
+
+
 def read_kind(kind: Kind, listing: Listing) -> Reading:
     """A listing as resources. An item that cannot be read makes the reading incomplete; the others are kept."""
     resources, error = [], None if listing.error is None else str(listing.error)

@@ -240,6 +240,7 @@ _ROWS = (
             "image.name",
             "image.slug",
             "image.distribution",
+            "autoscale_pool_id",  # not the droplet's own: the pool that made it names it
         ),
         drift=("size_slug", "vpc_uuid"),
         urn_names=("droplet",),

@@ -95,8 +95,7 @@ _SIZED = r"(?P<name>.+) \((?P<size>[^()]*)\)"
 _IPS = "(?:floating|reserved) ip(?:v[46])?s?"
 _IPV4 = r"(?P<name>\d{1,3}(?:\.\d{1,3}){3})"
 _IPV6 = r"(?P<name>[0-9a-f]*:[0-9a-f:.]+)"
-_SERVICE_LOAD_BALANCER = re.compile("a[0-9a-f]{31}")
-_NODE_POOL = re.compile(r"\d+ nodes?\b.*", re.IGNORECASE | re.DOTALL)
+_SERVICE_LOAD_BALANCER = re.compile("a[0-9a-f]{31}")  # the name that a Kubernetes Service's load balancer gets
 
 # The first row that fits is taken: what is specific stands before what is general, and each resource product ends with a row for any
 # description. Wordings come from public invoices, the API reference and client libraries; the ones that nobody has shown yet are marked.
@@ -133,10 +132,11 @@ _WORDINGS = (
     _resource(_IPS, rf"(?:.*\s)?{_IPV6}", "reserved_ipv6", LookUp.IP),  # not seen
     _resource(_IPS, _WHOLE, "reserved_ip", LookUp.NAME),
     _resource("load balancers", _WHOLE, "load_balancer", LookUp.NAME),
-    # Products whose lines stand in groups: the group is the resource, the description a part of it
-    _resource("kubernetes clusters", _WHOLE, "k8s_cluster", LookUp.GROUP),
-    _resource("database clusters", _WHOLE, "managed_db", LookUp.GROUP),
-    _resource("app platform", _WHOLE, "app", LookUp.GROUP),
+    # Products whose lines stand in groups: the group is the resource, the description a part of it, in whatever words. Without a group
+    # the line names nobody: a part (of an app, say) can be called as another app is.
+    _resource("kubernetes clusters", ".*", "k8s_cluster", LookUp.GROUP),  # node pools, load balancers of Services; high availability
+    _resource("database clusters", ".*", "managed_db", LookUp.GROUP),  # nodes, storage, replicas: wordings not seen
+    _resource("app platform", ".*", "app", LookUp.GROUP),  # components: wordings not seen
     _resource("functions", _WHOLE, "function_namespace", LookUp.NAME),
     # Products that no public invoice shows: their names are the provider's, the wordings those of their likes
     _resource("(?:vpc )?nat gateways?", rf"{_NAMED} \((?P<region>[^()]*)\)", "nat_gateway", LookUp.NAME),
@@ -154,10 +154,16 @@ _WORDINGS = (
     ),
     # Of the account as a whole
     _account("spaces subscription", r"spaces \(\$.*", "the Spaces subscription pays for all buckets together"),
-    _account("spaces subscription", ".*", "part of the Spaces subscription, in words that name no bucket ({description})"),
+    # Since August 2024 usage is broken down by bucket (https://docs.digitalocean.com/platform/billing/), in words not seen.
+    _account(
+        "spaces(?: (?:subscription|storage|bandwidth|transfer))?",
+        ".*",
+        "part of the Spaces subscription, in words that are not known to name a bucket ({description})",
+    ),
     _account("container registry subscription", ".*overage.*", "registry storage beyond the plan, all registries together"),
     _account("container registry subscription", ".*", "the registry subscription pays for all registries together"),
     _account("uptime health checks?|uptime", ".*", "uptime checks are billed by their number, the line names none"),
+    _account("(?:.* )?support(?: (?:plan|subscription)s?)?", ".*", "support is for the whole team"),  # not seen
     _account("genai(?: platform)?|(?:serverless )?inference", ".*", "GenAI usage is billed for the account by model ({description})"),
 )
 
@@ -194,21 +200,17 @@ def _wordings_of(product: str) -> tuple[_Wording, ...]:
 
 
 def _resource_meaning(wording: _Wording, parsed: dict[str, str | None], group: str, description: str) -> Meaning:
-    name, look_up, component = (parsed["name"] or "").strip(), wording.look_up, None
-    if look_up is LookUp.GROUP:
-        service = _SERVICE_LOAD_BALANCER.fullmatch(description) is not None
-        if group or service or _NODE_POOL.fullmatch(description):
-            name = group
-            component = f"load balancer {description}" if service else description or None
-        else:
-            look_up = LookUp.NAME
+    name, component = (parsed.get("name") or "").strip(), None
+    if wording.look_up is LookUp.GROUP:
+        name = group
+        component = f"load balancer {description}" if _SERVICE_LOAD_BALANCER.fullmatch(description) else description or None
     return Meaning(
         charge=wording.charge,
         kind=wording.kind,
         name=name or None,
         region=(parsed.get("region") or "").strip() or None,
         size=(parsed.get("size") or "").strip() or None,
-        look_up=look_up if name else None,
+        look_up=wording.look_up if name else None,
         component=component,
     )
 

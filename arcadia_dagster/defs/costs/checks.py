@@ -1,4 +1,4 @@
-"""Checks on matching: that every line is explained, and that no line was matched by guessing."""
+"""Checks on matching: that every line is explained, that no product is unknown, and that no line was matched by guessing."""
 
 import dagster as dg
 
@@ -13,6 +13,17 @@ every_line_is_explained = no_rows(
     " reason and is listed here, dearest first.",
     worst="abs(amount_usd) desc",
     severity=dg.AssetCheckSeverity.WARN,
+)
+
+no_unknown_product = no_rows(
+    "no_unknown_product",
+    "select product, description, to_char(first_period, 'YYYY-MM') as first_month, lines, amount_usd as usd from arcadia.unknown_products",
+    asset="matched_cost_lines",
+    description="Every product that was billed is known. Lines of a new one are kept, `unmatched`: add its wording to"
+    " `digitalocean/products.py`. Previews count, so that it is noticed the day that it is first billed.",
+    worst="abs(amount_usd) desc",
+    severity=dg.AssetCheckSeverity.WARN,
+    after_the_rest=True,
 )
 
 no_match_contradicts_its_line = no_rows(

@@ -10,7 +10,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
-from arcadia_dagster.digitalocean.inventory import create_project, list_kind, read_kind, walk_projects
+from arcadia_dagster.digitalocean.inventory import create_project, list_kind, list_pool_members, read_kind, walk_projects
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
 from arcadia_dagster.ledger.matching import rematch
@@ -31,6 +31,7 @@ class SyncConfig(dg.Config):
 
 _LISTED_BY = {
     "droplet_backup": "Backups of droplets, found through their droplets in as few requests as the data allows.",
+    "droplet": "Droplets, those with GPUs included, each with the autoscale pool that made it.",
     "snapshot": "Snapshots of droplets and volumes, with what each was taken of.",
     "project": "Projects. The internal project, for what is in no other, is made on the provider at the first sync.",
     "dns_zone": "DNS zones. Zone files are not kept.",
@@ -42,6 +43,9 @@ _LISTED_BY = {
     "nfs_share": "NFS shares, asked for region by region.",
     "nfs_snapshot": "Snapshots of NFS shares, asked for region by region.",
 }
+
+
+_PRIORITY = {"autoscale_pool": "1"}  # before the droplets that they made
 
 
 def listing_asset(kind: Kind) -> dg.AssetsDefinition:
@@ -60,7 +64,7 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
         retry_policy=RETRIES,
         check_specs=[_listing_complete(kind.asset or kind.name)],
         # What is read along with others, or with the walk, comes after it in a run; yet a refused kind must not stop it.
-        op_tags={"dagster/priority": "-2"} if kind.listed_along or kind.also_in_walk else None,
+        op_tags={"dagster/priority": _PRIORITY.get(kind.name, "-2" if kind.listed_along or kind.also_in_walk else "0")},
     )
     def asset(context: dg.AssetExecutionContext, config: SyncConfig, inventory_api: DigitalOcean, ledger: Ledger) -> Events:
         fetch = _list_projects if kind.name == "project" else list_kind
@@ -89,6 +93,8 @@ def _sync(
     account_id = ledger.account(client)
     run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run.run_id)
     listing = fetch(client, kind)
+    if kind.name == "droplet":
+        listing = _with_pools(context, client, ledger, account_id, listing)
     reading = read_kind(kind, listing)
     found, requests, error = reading.resources, reading.requests, reading.error
     unreadable = _never_readable(ledger, run, listing.error, per_region=kind.per_region)
@@ -182,6 +188,30 @@ def _active(ledger: Ledger, account_id: int, kind: str) -> int:
                 {"a": account_id, "k": kind},
             ).scalar_one()
         )
+
+
+def _with_pools(context: dg.AssetExecutionContext, client: Client, ledger: Ledger, account_id: int, listing: Listing) -> Listing:
+    """The droplets with the `autoscale_pool_id` of the pool that made them. No request is made where the ledger knows no pool.
+
+    Who made a droplet never changes: what the ledger knows stays, whether the pool is gone or its members cannot be read now.
+    """
+    with ledger.engine.connect() as conn:
+        known = conn.execute(
+            text(
+                "select kind, provider_id, attrs ->> 'autoscale_pool_id' as pool_id from arcadia.resources where account_id = :account_id"
+                " and deleted_at is null and (kind = 'autoscale_pool' or (kind = 'droplet' and attrs ? 'autoscale_pool_id'))"
+            ),
+            {"account_id": account_id},
+        ).all()
+    members = list_pool_members(client, [row.provider_id for row in known if row.kind == "autoscale_pool"])
+    if members.error is not None:
+        context.log.warning(
+            f"Which droplets the autoscale pools made could not be read in full; the next sync tries again. {members.error}"
+        )
+    made_by = {str(item["droplet_id"]): item["autoscale_pool_id"] for item in members.items}
+    made_by |= {row.provider_id: row.pool_id for row in known if row.kind == "droplet"}
+    items = [{**item, "autoscale_pool_id": made_by.get(str(item.get("id")))} for item in listing.items]
+    return Listing(items=items, requests=listing.requests + members.requests, error=listing.error, id_field=listing.id_field)
 
 
 def _list_projects(client: Client, kind: Kind) -> Listing:
