@@ -107,6 +107,19 @@ def test_a_line_with_an_id_tells_of_names_as_well(books):
     assert {line.match_status for line in books.lines()} == {"matched"}
 
 
+def test_what_has_no_creation_date_is_in_doubt_before_its_first_listing_where_its_name_came_or_went(books):
+    """An add-on does not say since when it is there; in February one of its name was given up and another made."""
+    books.inventory("addon", Resource(provider_id="2", name="logs"))
+    january, february, march = months(1, 2, 3)
+    books.invoice(item("logs (pro)", "Add-Ons", **january))
+    books.invoice(
+        item("logs (pro)", "Add-Ons", start="2026-02-01", end="2026-02-12"), item("logs (pro)", "Add-Ons", start="2026-02-12", end="2026-03-01")
+    )
+    books.invoice(item("logs (pro)", "Add-Ons", **march))
+    rematch(books.engine, books.id)
+    assert [line.match_status for line in books.lines()] == ["ambiguous", "ambiguous", "ambiguous", "matched"]
+
+
 # Kubernetes
 
 
@@ -244,6 +257,7 @@ MUTANTS = [
     ("f.begun > coalesce(b.ended, 0)", "false", test_a_name_given_anew_before_the_first_listing_is_in_doubt_for_the_time_before),
     ("f.month - interval '1 month' = any(i.months)", "true", test_a_month_whose_invoice_is_not_known_says_nothing_of_names),
     ("k <> all (coalesce(t.ends, '{}'))", "false", test_a_name_that_a_month_ends_without_is_in_doubt_before_it),
+    ("j.undated and", "false and", test_what_has_no_creation_date_is_in_doubt_before_its_first_listing_where_its_name_came_or_went),
     ("where l.component like 'load balancer a%'", "where false", test_the_load_balancer_of_a_service_is_paid_by_the_line_that_names_it),
     ("l.look_up = 'ip'\n", "false\n", test_the_ip_in_the_text_is_the_id_of_a_reserved_ip),
     ("provider_resource_id is null and provider_resource_uuid is null", "true", test_an_id_decides_whatever_the_name_says),

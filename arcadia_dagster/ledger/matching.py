@@ -107,7 +107,8 @@ named as (
                as begins_free,
            coalesce(l.look_up <> 'name' or l.ended_at >= coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') - {_SLACK}
                     or r.alive_until <= l.ended_at + {_SLACK}, true) as ends_free,
-           case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from
+           case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from,
+           r.provider_created_at is null as undated
       from named l
       join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
       join arcadia.resource_names n on n.name_key = l.name_key
@@ -138,8 +139,9 @@ def _with_twice(pairs: str, partition: str) -> str:
 
 # A name counts for the time before its resource was first listed, as nobody knows better, unless the invoices between say otherwise: a
 # month that ends without a line of that name, or one that begins with more of them than the month before ended with. Something was
-# given the name then, and who bore it before is not known. `traced` holds, for each name in question, the months that ended with it
-# (`ends`) and those that began with more of it (`gains`); `invoiced` all months that are known.
+# given the name then, and who bore it before is not known. Nor is it where the provider does not say when the resource was created, and
+# something of its name came or went in mid-month. `traced` holds, for each name in question, the months that ended with it (`ends`),
+# those that began with more of it (`gains`), and those in which it came or went (`cuts`); `invoiced` holds all months that are known.
 def _traced(history: str) -> str:
     return f"""
 in_question as materialized (
@@ -148,17 +150,19 @@ in_question as materialized (
     select array_agg(distinct date_trunc('month', h.started_at, 'UTC')) as months from {history} h
      where exists (select from in_question)
 ), flow as (
-    select kind, name_key, region, size, month, case when grouped then least(begun, 1) else begun end as begun,
+    select kind, name_key, region, size, month, least(begun, ended) < lines as cut, case when grouped then least(begun, 1) else begun end as begun,
            case when grouped then least(ended, 1) else ended end as ended
       from (select h.kind, h.name_key, coalesce(lower(h.parsed_region), '') as region,
                    case h.kind when 'droplet' then h.parsed_size end as size, h.look_up = 'group' as grouped,
                    date_trunc('month', h.started_at, 'UTC') as month,
                    count(*) filter (where h.started_at <= date_trunc('month', h.started_at, 'UTC') + {_SLACK}) as begun,
-                   count(*) filter (where h.ended_at >= date_trunc('month', h.started_at, 'UTC') + interval '1 month' - {_SLACK}) as ended
+                   count(*) filter (where h.ended_at >= date_trunc('month', h.started_at, 'UTC') + interval '1 month' - {_SLACK}) as ended,
+                   count(*) as lines
               from {history} h join in_question q on q.kind = h.kind and q.name_key = h.name_key
              where h.look_up in ('name', 'group') group by 1, 2, 3, 4, 5, 6) f
 ), traced as (
-    select kind, name_key, region, array_agg(month) filter (where ended > 0) as ends, array_agg(month) filter (where gained) as gains
+    select kind, name_key, region, array_agg(month) filter (where ended > 0) as ends, array_agg(month) filter (where gained) as gains,
+           array_agg(month) filter (where cut) as cuts
       from (select f.*, f.begun > coalesce(b.ended, 0) and f.month - interval '1 month' = any(i.months) as gained
               from flow f cross join invoiced i
               left join flow b on b.kind = f.kind and b.name_key = f.name_key and b.region = f.region
@@ -170,10 +174,11 @@ in_question as materialized (
 _UNSURE = """j.known_from is not null and (
         exists (select from unnest(t.gains) g where g > j.month and g <= j.known_from)
         or exists (select from invoiced, unnest(months) k
-                    where k > j.month and k < j.known_from and k <> all (coalesce(t.ends, '{}'))))"""
+                    where k > j.month and k < j.known_from and k <> all (coalesce(t.ends, '{}')))
+        or j.undated and exists (select from unnest(t.cuts) c where c >= j.month and c <= j.known_from))"""
 _UNTANGLED = """
     select j.line, j.invoice_uuid, j.kind, j.look_up, j.by_name, j.name_key, j.region, j.month, j.started_at, j.ended_at, j.resource_id,
-           j.same_size, j.known_from
+           j.same_size, j.known_from, j.undated
       from judged j join entangled using (resource_id) left join contested c using (line)
      where j.fits and (j.same_size or not coalesce(c.any_same_size, false))"""
 
@@ -185,7 +190,7 @@ def decided(lines: str, history: str, columns: str) -> str:
     for each; it holds lines that pay for a resource only. Where it holds a line without an id, it holds all lines of that invoice that
     name the same, or name what bears the same name. `history` is one of all lines of the account but previews. Binds :account_id.
     """
-    fit = "line, invoice_uuid, kind, look_up, name_key, region, month, started_at, ended_at, resource_id, known_from, twice"
+    fit = "line, invoice_uuid, kind, look_up, name_key, region, month, started_at, ended_at, resource_id, known_from, undated, twice"
     return f"""
 with {_judged(lines)}, {_traced(history)}, contested as materialized (
     select line, bool_or(same_size) as any_same_size from judged where fits group by line having count(*) > 1
