@@ -19,7 +19,7 @@ from arcadia_dagster.demo import items
 from arcadia_dagster.demo.rules import cents, hours_between, iso, next_month, prorated
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 
-MONTHS = [datetime(2025 + (month > 8), (month + 3) % 12 + 1, 1, tzinfo=UTC) for month in range(12)]  # May 2025 to April 2026
+MONTHS = [datetime(2025 + (month + 4) // 12, (month + 4) % 12 + 1, 1, tzinfo=UTC) for month in range(12)]  # May 2025 to April 2026
 END = datetime(2026, 5, 1, tzinfo=UTC)
 INGESTED_AFTER = timedelta(days=2)  # an invoice is read this long after the month that it bills
 HORIZON = END + INGESTED_AFTER
