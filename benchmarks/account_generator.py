@@ -278,11 +278,13 @@ class GeneratedAccount:
             self._recreate(thing, before)
         elif before and before.died == STILL_THERE and chance < 0.2:
             self._make_way(thing, before)
+        elif before and kind == "droplet" and before.died == STILL_THERE and chance < 0.3:
+            self._swap_sizes(thing, before)
         elif self.random.random() < 0.2:
             thing.names.append((self._within(thing), self._name()))
             if self.random.random() < 0.2:
                 thing.names.append((self._moment(thing.names[-1][0], thing.names[-1][0] + timedelta(days=3)), thing.names[0][1]))
-        if kind in _RESIZED and self.random.random() < 0.2:
+        if kind in _RESIZED and len(thing.states) == 1 and self.random.random() < 0.2:
             thing.states.append((self._within(thing), self.random.choice(_STATES[kind])))
             if thing.states[-1][1] == thing.states[0][1]:
                 thing.states.pop()
@@ -334,6 +336,13 @@ class GeneratedAccount:
         thing.lives, thing.names = [(born, STILL_THERE)], [(born, name)]
         thing.states, thing.projects = [(born, thing.states[0][1])], [(born, thing.projects[0][1])]
         thing.region = before.region
+
+    def _swap_sizes(self, thing: Thing, other: Thing) -> None:
+        """Both bear one name, and each is resized to what the other was before."""
+        first, second = "s-1vcpu-1gb", "s-1vcpu-2gb"
+        thing.names, thing.region = [(thing.born, other.names[0][1])], other.region
+        thing.states = [(thing.born, first), (self._within(thing), second)]
+        other.states = [(other.born, second), (self._within(other), first)]
 
     def _settle(self, thing: Thing) -> None:
         for values in (thing.names, thing.states, thing.projects):

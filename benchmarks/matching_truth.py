@@ -240,7 +240,7 @@ def main() -> int:
     if arguments.verbose:
         for verdict in bad:
             print(verdict)
-    Console(width=150).print(table_of(verdicts))
+    Console(width=200).print(table_of(verdicts))
     return 1 if bad else 0
 
 
