@@ -11,7 +11,9 @@ from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
 
 record_balance = dg.define_asset_job("record_balance", selection=["balance_snapshots"], description="One reading of the account's balance.")
 discover_invoices = dg.define_asset_job(
-    "discover_invoices", selection=["invoices"], description="Which invoices exist; new ones are ingested by the sensor."
+    "discover_invoices",
+    selection=["invoices", "invoice_preview"],
+    description="Which invoices exist, and the month to date; new invoices are ingested by the sensor.",
 )
 ingest_invoices = dg.define_asset_job(
     "ingest_invoices",
