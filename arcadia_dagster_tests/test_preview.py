@@ -181,7 +181,7 @@ def test_the_real_invoice_takes_its_place_and_nothing_is_counted_twice(may):
 def test_the_preview_goes_in_the_transaction_that_records_the_invoice(may):
     may.discover()
     may.invoice("31.00")
-    may.account.denied.add("/v2/customers/my/invoices/preview")
+    may.account.preview = None
     may.discover()
     assert may.previews() == []
 
