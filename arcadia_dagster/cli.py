@@ -100,6 +100,7 @@ def demo() -> None:
             account_id, succeeded = _sync_everything(engine, allow_mass_deletion=False)
             all_succeeded &= succeeded
             _show_newest_invoice(engine, account_id)
+            _show_month_to_date(engine, account_id)
             _show_resources(engine, account_id)
     console.print(
         "\nLook around: [bold]arcadia status[/bold], [bold]arcadia dev[/bold] (the Dagster UI), or any SQL client on"
@@ -125,6 +126,7 @@ def sync(
     with _ledger() as engine:
         account_id, succeeded = _sync_everything(engine, allow_mass_deletion=allow_mass_deletion)
         _show_resources(engine, account_id)
+        _show_month_to_date(engine, account_id)
         _show_matching(engine, account_id)
     raise typer.Exit(0 if succeeded else 1)
 
@@ -215,6 +217,7 @@ def status() -> None:
             console.rule(f"{escape(account.name)}  [dim]{account.team_uuid or 'imported invoices only'}[/dim]", align="left")
             _show_resources(engine, account.account_id)
             _show_balance(engine, account.account_id)
+            _show_month_to_date(engine, account.account_id)
             _show_matching(engine, account.account_id)
             _show_unknown_products(engine, account.account_id)
 
@@ -474,11 +477,28 @@ def _show_balance(engine: Engine, account_id: int) -> None:
         )
 
 
+def _show_month_to_date(engine: Engine, account_id: int) -> None:
+    """What the provider's previews say: one line for the month that is not over, and one for the last until its invoice is made."""
+    query = """
+        select period, covers_until, amount, line_count, error,
+               (select count(*) from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid
+                   and match_status not in ('unmatched', 'ambiguous')) as explained
+          from arcadia.cloud_invoices i where account_id = :account_id and status = 'preview' order by period"""
+    with engine.connect() as conn:
+        rows = conn.execute(text(query), {"account_id": account_id}).all()
+    for row in rows:
+        until = "" if row.covers_until is None else f", up to {row.covers_until:%Y-%m-%d %H:%M %Z}"
+        lines = "no lines yet" if row.line_count is None else f"{row.line_count:,} lines, {row.explained:,} explained"
+        console.print(f"Month to date ({row.period:%B %Y}{until}): {row.amount:,.2f} USD in {lines}", highlight=False)
+        if row.error:
+            console.print(f"Its newest reading failed: {row.error}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 def _show_matching(engine: Engine, account_id: int) -> None:
     with engine.connect() as conn:
         totals = conn.execute(
             text(
-                "select match_status, count(*) as lines, sum(amount_usd) as usd from arcadia.cloud_cost_lines"
+                "select match_status, count(*) as lines, sum(amount_usd) as usd from arcadia.matched_cost_lines"
                 " where account_id = :account_id group by 1 order by 2 desc"
             ),
             {"account_id": account_id},
@@ -486,12 +506,15 @@ def _show_matching(engine: Engine, account_id: int) -> None:
         waiting = conn.execute(
             text(
                 "select status, count(*), max(error) from arcadia.cloud_invoices where account_id = :account_id"
-                " and status <> 'ingested' group by 1"
+                " and status in ('pending', 'failed') group by 1"
             ),
             {"account_id": account_id},
         ).all()
         adrift = conn.execute(
-            text("select count(*), sum(residual) from arcadia.cloud_invoices where account_id = :account_id and residual <> 0"),
+            text(
+                "select count(*), sum(residual) from arcadia.cloud_invoices where account_id = :account_id and residual <> 0"
+                " and status <> 'preview'"
+            ),
             {"account_id": account_id},
         ).one()
         unexplained = conn.execute(

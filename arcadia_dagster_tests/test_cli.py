@@ -167,7 +167,7 @@ def test_sync_says_what_it_did_and_exits_with_0(synced):
     assert re.search(r"droplet +5 +0 +\d+ +just now", done.out)
     assert re.search(r"matched +\d+", done.out)
     assert small_account().token not in done.out
-    assert rows(url, "select count(*), min(status) from arcadia.cloud_invoices") == [(5, "ingested")]
+    assert rows(url, "select status, count(*) from arcadia.cloud_invoices group by 1 order by 1") == [("ingested", 5), ("preview", 1)]
     assert rows(url, "select distinct status from dagster.runs") == [("SUCCESS",)]
 
 
@@ -190,6 +190,7 @@ def test_what_cannot_be_read_fails_alone(database_url):
         assert rows(database_url, "select status, count(*) from arcadia.cloud_invoices group by 1 order by 1") == [
             ("failed", 1),
             ("ingested", 4),
+            ("preview", 1),
         ]
     status = arcadia("status", **variables)
     assert status.code == 0
@@ -464,6 +465,7 @@ def test_the_status_of_a_filled_ledger(synced):
     assert done.out.startswith(f"{account.team_name}  {account.team_uuid}")
     assert re.search(r"droplet +5 +0 +\d+ +(just now|\d+ (s|min) ago)", done.out)
     assert "usage this month 34.30 USD" in done.out
+    assert "Month to date (May 2026, up to 2026-05-12 05:30 UTC): 34.30 USD in 21 lines, 21 explained" in done.out
     assert re.search(r"matched +\d+ +[\d.]+", done.out)
 
 

@@ -125,7 +125,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "alert_policies", "ssh_keys", "tags",
     }  # fmt: skip
     assert {name for name, group in groups.items() if group == "billing"} == {
-        "balance_snapshots", "invoices", "cost_lines", "matched_cost_lines",
+        "balance_snapshots", "invoices", "invoice_preview", "cost_lines", "matched_cost_lines",
     }  # fmt: skip
     crons = {schedule.job_name: (schedule.cron_schedule, schedule.execution_timezone) for schedule in DEFINITIONS.schedules}
     assert crons == {
@@ -174,8 +174,9 @@ def test_the_history_is_ingested_in_one_run_and_april_is_explained_line_by_line(
     sky.run(*INVENTORY_JOBS, "discover_invoices")
     (result,) = sky.ingest()
     assert result.success
-    assert sky.rows("select status, count(*), count(*) filter (where residual = 0) from arcadia.cloud_invoices group by 1") == [
-        ("ingested", 137, 137)
+    assert sky.rows("select status, count(*), count(*) filter (where residual = 0) from arcadia.cloud_invoices group by 1 order by 1") == [
+        ("ingested", 137, 137),
+        ("preview", 1, 1),
     ]
     assert len(sky.instance.get_materialized_partitions(dg.AssetKey("cost_lines"))) == 137
     april = sky.rows("select * from arcadia.matched_cost_lines where period = '2026-04-01' order by ordinal")
@@ -545,7 +546,7 @@ def test_an_invoice_that_cannot_be_read_leaves_the_others_alone(sky):
     assert not result.success
     assert "1 of 137 invoices" in failures(result)["cost_lines"]
     assert "a lot" in failures(result)["cost_lines"]
-    assert dict(sky.rows("select status, count(*) from arcadia.cloud_invoices group by 1")) == {"ingested": 136, "failed": 1}
+    assert dict(sky.rows("select status, count(*) from arcadia.cloud_invoices group by 1")) == {"ingested": 136, "failed": 1, "preview": 1}
     assert len(sky.instance.get_materialized_partitions(dg.AssetKey("cost_lines"))) == 136
     bad.items[3] = bad.items[3] | {"amount": "1.00"}
     (again,) = sky.ingest()

@@ -22,7 +22,7 @@ INVENTORY = {
     "projects", "droplets", "volumes", "snapshots", "droplet_backups", "reserved_ips", "firewalls", "load_balancers", "domains",
     "project_resources",
 }  # fmt: skip
-BILLING = {"balance_snapshots", "invoices", "cost_lines", "matched_cost_lines"}
+BILLING = {"balance_snapshots", "invoices", "invoice_preview", "cost_lines", "matched_cost_lines"}
 SCHEDULES = {
     "sync_inventory_schedule": "*/15 * * * *",
     "sync_catalogue_schedule": "52 * * * *",

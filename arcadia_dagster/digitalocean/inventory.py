@@ -203,3 +203,9 @@ def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence
         if listing.error is not None:
             raise listing.error
     return invoices.items, history.items
+
+
+def read_invoice_preview(client: Client) -> Any:
+    """What the reply with the invoice list says of the month that is not over, as it came; None: nothing. Raises ProviderError."""
+    reply = client.get("/v2/customers/my/invoices", kind="invoice_preview", scope="billing:read", params={"per_page": 1})
+    return reply.get("invoice_preview")

@@ -1,4 +1,4 @@
-"""Balance, invoices and their lines: stored as received, added up to the cent, and matched in the transaction that stores them.
+"""Balance, invoices, previews and their lines: stored as received, added up to the cent, matched in the transaction that stores them.
 
 Documents are read by `digitalocean/invoices.py`, lines are matched by `matching.py`. Nothing is fetched here.
 """
@@ -121,7 +121,7 @@ def _time(value: Any, invoice_uuid: str) -> datetime | None:
     at: datetime | None
     try:
         at = datetime.fromisoformat(value)
-    except ValueError:
+    except (TypeError, ValueError):
         at = None
     if at is None or at.tzinfo is None:
         raise ValueError(f"invoice {invoice_uuid}: {value!r} is not a time with its offset")
@@ -176,6 +176,7 @@ def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeade
             ).scalar()
             if outcome is not None:
                 counts[outcome] += 1
+        _drop_superseded(conn, run.account_id)
         changes = Changes(seen=len(headers), discovered=counts["new"], updated=counts["changed"])
         finish(conn, run, changes, requests=requests, error=None, complete=True)
     return dict(counts)
@@ -383,7 +384,8 @@ def _store(
         text(
             f"""
 update arcadia.cloud_invoices i
-   set status = 'ingested', error = null, tried_at = clock_timestamp(), discrepancy = :discrepancy, lines_sha256 = :digest,
+   set status = case status when 'preview' then status else 'ingested' end, error = null,
+       tried_at = clock_timestamp(), discrepancy = :discrepancy, lines_sha256 = :digest,
        ingested_at = case when :written or i.ingested_at is null then clock_timestamp() else i.ingested_at end,
        line_count = :line_count, line_total = :line_total, residual = i.amount - :line_total{kept}
  where invoice_uuid = :invoice_uuid
@@ -399,6 +401,7 @@ update arcadia.cloud_invoices i
             "invoice_uuid": invoice_uuid,
         },
     )
+    _drop_superseded(conn, account_id)
     return _summary(conn, invoice_uuid, written=written)
 
 
@@ -501,3 +504,109 @@ def _summary(conn: Connection, invoice_uuid: str, *, written: bool) -> Ingested:
         {"invoice_uuid": invoice_uuid},
     ).one()
     return Ingested(invoice_uuid=invoice_uuid, written=written, **row._mapping)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What the provider says of a month before its invoice is made: USD so far, and up to which moment, where it says so."""
+
+    period: date
+    amount: Decimal
+    covers_until: datetime | None
+
+
+def read_preview(stated: Any) -> Preview | None:
+    """The `invoice_preview` in the reply of /v2/customers/my/invoices; None where there is none, as before anything was used.
+
+    Raises ValueError where a field cannot be read.
+    """
+    if not stated:
+        return None
+    if not isinstance(stated, Mapping):
+        raise ValueError(f"invoice preview: it is of type {type(stated).__name__}, not an object")
+    return Preview(
+        period=_month(stated.get("invoice_period"), "preview"),
+        amount=read_money(stated.get("amount"), "invoice preview"),
+        covers_until=_time(stated.get("updated_at"), "preview"),
+    )
+
+
+# Of a preview `p`: whether its real invoice has arrived. An invoice made within its month is not yet that one (a team can be invoiced
+# partway, https://docs.digitalocean.com/platform/billing/), unless the provider has gone on to preview a later month.
+SUPERSEDED = """exists (
+    select from arcadia.cloud_invoices r
+     where r.account_id = p.account_id and r.period = p.period and r.status <> 'preview'
+       and (r.issued_at >= (p.period + interval '1 month') at time zone 'UTC'
+            or exists (select from arcadia.cloud_invoices later where later.account_id = p.account_id and later.status = 'preview'
+                          and later.period > p.period)))"""
+
+
+def ingest_preview(engine: Engine, account_id: int, preview: Preview, items: Sequence[Mapping[str, Any]]) -> Ingested | None:
+    """Store the month to date as a whole in one transaction, matched, in place of what was stored of that month before.
+
+    The same documents again write no line. None, and nothing stored, where the month's real invoice has arrived: previews lag.
+    Raises InvoiceError where a line cannot be read; see fail_preview.
+    """
+    try:
+        lines, discrepancy = _read(items, None)
+    except InvoiceError as problem:
+        fail_preview(engine, account_id, str(problem), preview)
+        raise
+    document = _encoder.encode(items)
+    with engine.begin() as conn:
+        lock(conn, "billing", account_id)
+        invoice_uuid = _admit_preview(conn, account_id, preview)
+        if invoice_uuid is None:
+            return None
+        # What a line is matched to depends on covers_until: where that has moved on, the same lines are stored anew.
+        conn.execute(
+            text(
+                "update arcadia.cloud_invoices set amount = :amount, covers_until = :covers_until, lines_sha256 = case"
+                " when covers_until is not distinct from cast(:covers_until as timestamptz) then lines_sha256 end"
+                " where invoice_uuid = :invoice_uuid"
+            ),
+            {"invoice_uuid": invoice_uuid, "amount": preview.amount, "covers_until": preview.covers_until},
+        )
+        documents = {"items_document": document, "items_sha256": _digest(document)}
+        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
+
+
+def fail_preview(engine: Engine, account_id: int, error: str, preview: Preview | None = None) -> None:
+    """Note why the month to date could not be read, beside the amount and the lines stored before, which stay.
+
+    Where not even the month could be read (no `preview`), it is noted on the account's newest preview.
+    """
+    with engine.begin() as conn:
+        lock(conn, "billing", account_id)
+        if preview is not None:
+            _admit_preview(conn, account_id, preview)
+        conn.execute(
+            text(
+                "update arcadia.cloud_invoices set error = :error, tried_at = clock_timestamp()"
+                " where account_id = :account_id and status = 'preview' and period = coalesce(cast(:period as date),"
+                " (select max(period) from arcadia.cloud_invoices where account_id = :account_id and status = 'preview'))"
+            ),
+            {"error": error, "period": None if preview is None else preview.period, "account_id": account_id},
+        )
+
+
+def _admit_preview(conn: Connection, account_id: int, preview: Preview) -> str | None:
+    """The key of the month's preview, entered where it is new; None where the real invoice has arrived."""
+    key = f"preview:{account_id}:{preview.period:%Y-%m}"
+    conn.execute(
+        text(
+            "insert into arcadia.cloud_invoices (invoice_uuid, account_id, period, amount, covers_until, status)"
+            " values (:key, :account_id, :period, :amount, :covers_until, 'preview') on conflict (invoice_uuid) do nothing"
+        ),
+        {**asdict(preview), "key": key, "account_id": account_id},
+    )
+    _drop_superseded(conn, account_id)
+    return conn.execute(text("select invoice_uuid from arcadia.cloud_invoices where invoice_uuid = :key"), {"key": key}).scalar()
+
+
+def _drop_superseded(conn: Connection, account_id: int) -> None:
+    """Take away previews whose real invoice has arrived, and their lines with them."""
+    conn.execute(
+        text(f"delete from arcadia.cloud_invoices p where account_id = :account_id and status = 'preview' and {SUPERSEDED}"),
+        {"account_id": account_id},
+    )

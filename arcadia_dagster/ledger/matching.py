@@ -426,7 +426,7 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
     `considered` holds, for each resource of the line's kind and name: resource_id, provider_id, name, region, state, `speaks_for` and
     `speaks_against` as lists of sentences, `same_size`. Lines decided by an id have been compared with no other.
     """
-    line = conn.execute(text("select * from arcadia.matched_cost_lines where line_id = :line_id"), {"line_id": line_id}).mappings().first()
+    line = conn.execute(text("select * from arcadia.all_cost_lines where line_id = :line_id"), {"line_id": line_id}).mappings().first()
     if line is None:
         return None
     facts = {**FACTS, **NEIGHBOUR_FACTS, **_PAIR_FACTS}

@@ -1,7 +1,8 @@
 """The tables of schema `arcadia`: the single truth of what the ledger holds. A test holds the migrations against this module.
 
 Other people's programs read `cloud_accounts`, `cloud_sync_runs`, `cloud_resource_events`, `cloud_balance_snapshots`, `cloud_invoices` and
-`cloud_cost_lines` here, and the views `cloud_resources`, `cloud_projects` and `matched_cost_lines` of `views/`. No queries here.
+`cloud_cost_lines` here, and the views of `views/`: `cloud_resources`, `cloud_projects`, `matched_cost_lines` and `month_to_date_lines`. No
+queries here.
 """
 
 from sqlalchemy import (
@@ -226,7 +227,7 @@ cloud_invoices = Table(
     CheckConstraint("status in ('pending', 'ingested', 'failed', 'preview')", name="status"),
     CheckConstraint("status <> 'failed' or error is not null", name="failure_says_why"),
     Index(None, "account_id", "period"),
-    comment="Every invoice, its documents, and how its lines add up",
+    comment="Every invoice, its documents, and how its lines add up; status preview: the month to date, until its invoice is made",
 )
 
 cloud_cost_lines = Table(
@@ -266,7 +267,7 @@ cloud_cost_lines = Table(
         name="explained",
     ),
     CheckConstraint("match_status <> 'ambiguous' or match_detail ? 'candidates'", name="ambiguous_names_candidates"),
-    comment="Every line of every invoice, and the resource it pays for",
+    comment="Every line of every invoice, and the resource it pays for; previews included, which matched_cost_lines leaves out",
 )
 Index("cloud_cost_lines_resource_id_idx", cloud_cost_lines.c.resource_id)
 # Lines that only their text can match: what inventory learns may change them.

@@ -11,7 +11,7 @@ from arcadia_dagster.defs.inventory.assets import RETRIES
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.digitalocean.client import Client, ProviderError
-from arcadia_dagster.digitalocean.inventory import list_invoices
+from arcadia_dagster.digitalocean.inventory import list_invoices, read_invoice_preview
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.reconcile import Changes, begin, finish
@@ -95,6 +95,65 @@ def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledge
             "invoiced_by_year": bars(list(by_year.items()), unit="$"),
         }
     )
+
+
+@dg.asset(
+    group_name="billing",
+    description="`arcadia.month_to_date_lines`: the provider's preview of the invoice to come, its lines replaced as a whole and matched"
+    " like others. Never counted with the closed invoices, and gone when the real one arrives. Needs the token scope `billing:read`.",
+    deps=[invoices],
+    kinds={"digitalocean", "postgres"},
+    owners=["team:finance"],
+    metadata=table_metadata(cloud_cost_lines, "month_to_date_lines"),
+    pool=POOL,
+    retry_policy=RETRIES,
+)
+def invoice_preview(billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
+    """Read the preview and its items, and store them in place of the last ones of that month."""
+    client = billing_api.client
+    account_id = ledger.account(client)
+    before = client.requests
+    stated: billing.Preview | None = None
+    try:
+        stated = billing.read_preview(read_invoice_preview(client))
+        if stated is None:
+            return _no_preview(client.requests - before, "The provider previews no invoice: nothing is used.")
+        listing = client.list(
+            "/v2/customers/my/invoices/preview", "invoice_items", kind="invoice_item", id_field=None, scope="billing:read"
+        )
+        if listing.error is not None:
+            raise listing.error
+        stored = billing.ingest_preview(ledger.engine, account_id, stated, listing.items)
+    except InvoiceError as problem:  # which the ledger has noted
+        raise dg.Failure(f"invoice preview: {problem}", allow_retries=False) from None
+    except (ProviderError, ValueError) as problem:
+        billing.fail_preview(ledger.engine, account_id, str(problem), stated)
+        raise failure(problem) if isinstance(problem, ProviderError) else dg.Failure(str(problem), allow_retries=False) from None
+    if stored is None:
+        return _no_preview(client.requests - before, f"The invoice of {stated.period:%B %Y} has arrived; its preview is left aside.")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": stored.line_count,
+            "period": f"{stored.period:%Y-%m}",
+            "covers_until": "not said" if stated.covers_until is None else f"{stated.covers_until:%Y-%m-%d %H:%M %Z}",
+            "amount_usd": float(stated.amount),  # as above, for the plot
+            "line_total_usd": str(stored.line_total),
+            "written": stored.written,
+            "requests": client.requests - before,
+            "lines_by_outcome": bars(sorted(stored.outcomes.items(), key=lambda item: -item[1])),
+            "dearest": preview(
+                ledger.engine,
+                "select coalesce(resource_name, description) as pays_for, coalesce(resource_kind, kind) as kind, description, amount_usd,"
+                " match_status as status, coalesce(match_method, reason) as how from arcadia.month_to_date_lines"
+                " where invoice_uuid = :invoice_uuid order by abs(amount_usd) desc, ordinal limit 10",
+                {"invoice_uuid": stored.invoice_uuid},
+            ),
+        }
+    )
+
+
+def _no_preview(requests: int, why: str) -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(metadata={"dagster/row_count": 0, "requests": requests, "note": why})
 
 
 @dg.asset(

@@ -1,8 +1,9 @@
-"""Checks on what was billed: that invoices add up, agree with their documents, and that none is left behind."""
+"""Checks on what was billed: that invoices add up, agree with their documents, and that none is left behind or stands in twice."""
 
 import dagster as dg
 
 from arcadia_dagster.defs.checking import no_rows
+from arcadia_dagster.ledger.billing import SUPERSEDED
 
 invoices_add_up = no_rows(
     "invoices_add_up",
@@ -30,4 +31,23 @@ invoices_are_ingested = no_rows(
     asset="invoices",
     description="No invoice has failed: retries end, and what is then quiet is not the same as done.",
     worst="period desc",
+)
+
+previews_give_way = no_rows(
+    "previews_give_way",
+    f"select account_id, to_char(period, 'YYYY-MM') as period, amount, covers_until from arcadia.cloud_invoices p"  # noqa: S608
+    f" where status = 'preview' and {SUPERSEDED}",
+    asset="invoice_preview",
+    description="No preview stands beside its real invoice: what is billed is not in the ledger twice.",
+    worst="period desc",
+)
+
+previews_add_up = no_rows(
+    "previews_add_up",
+    "select account_id, to_char(period, 'YYYY-MM') as period, covers_until, amount, line_total, residual from arcadia.cloud_invoices"
+    " where status = 'preview' and residual <> 0",
+    asset="invoice_preview",
+    description="The lines of the month to date add up to its amount. The provider makes the two apart, so they may differ for a day.",
+    worst="abs(residual) desc",
+    severity=dg.AssetCheckSeverity.WARN,
 )

@@ -12,9 +12,9 @@ from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
 record_balance = dg.define_asset_job("record_balance", selection=["balance_snapshots"], description="One reading of the account's balance.")
 discover_invoices = dg.define_asset_job(
     "discover_invoices",
-    selection=dg.AssetSelection.assets("invoices")
+    selection=dg.AssetSelection.assets("invoices", "invoice_preview")
     | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("matched_cost_lines"), "no_unknown_product")),
-    description="Which invoices exist; new ones are ingested by the sensor.",
+    description="Which invoices exist, and the month to date; new invoices are ingested by the sensor.",
 )
 ingest_invoices = dg.define_asset_job(
     "ingest_invoices",

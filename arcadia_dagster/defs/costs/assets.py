@@ -25,7 +25,7 @@ def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
         accounts = conn.execute(text("select account_id from arcadia.cloud_accounts order by 1")).scalars().all()
     rematched = sum(rematch(ledger.engine, account_id) for account_id in accounts)
     with ledger.engine.connect() as conn:
-        outcomes = conn.execute(text("select match_status, count(*) from arcadia.cloud_cost_lines group by 1 order by 2 desc, 1")).all()
+        outcomes = conn.execute(text("select match_status, count(*) from arcadia.matched_cost_lines group by 1 order by 2 desc, 1")).all()
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(row[1] for row in outcomes),

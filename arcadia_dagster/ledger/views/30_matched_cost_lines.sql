@@ -1,4 +1,4 @@
-create view arcadia.matched_cost_lines as
+create view arcadia.all_cost_lines as
 select l.line_id,
        i.period,
        i.invoice_uuid,
@@ -37,7 +37,21 @@ select l.line_id,
   left join arcadia.cloud_resources r on r.resource_id = l.resource_id
   left join arcadia.cloud_projects p on p.cloud_project_id = r.cloud_project_id;
 
-comment on view arcadia.matched_cost_lines is 'Every billed line with the resource it pays for, or the reason why there is none';
+create view arcadia.matched_cost_lines as
+select l.* from arcadia.all_cost_lines l join arcadia.cloud_invoices i using (invoice_uuid) where i.status <> 'preview';
+
+create view arcadia.month_to_date_lines as
+select l.*, i.covers_until from arcadia.all_cost_lines l join arcadia.cloud_invoices i using (invoice_uuid) where i.status = 'preview';
+
+comment on view arcadia.all_cost_lines is
+    'The lines of matched_cost_lines and of month_to_date_lines: money in previews is billed again by the real invoice, so do not add it up';
+comment on view arcadia.month_to_date_lines is
+    'The lines of previews: the month that is not over, and the last one until its invoice is made. Columns as in matched_cost_lines';
+comment on column arcadia.month_to_date_lines.amount_usd is 'USD so far; replaced at each reading, never to be added to invoices';
+comment on column arcadia.month_to_date_lines.covers_until is 'The moment up to which the preview bills';
+
+comment on view arcadia.matched_cost_lines is
+    'Every line of every closed invoice with the resource it pays for, or the reason why there is none';
 comment on column arcadia.matched_cost_lines.amount_usd is 'USD as billed; credits are negative';
 comment on column arcadia.matched_cost_lines.period is 'First day of the month that the invoice bills';
 comment on column arcadia.matched_cost_lines.kind is 'Of what the line pays for; account, tax or credit where that is no resource';

@@ -71,6 +71,18 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("cloud_invoices_status_check"), "cloud_invoices", "status in ('pending', 'ingested', 'failed', 'preview')", schema="arcadia"
     )
+    op.create_table_comment(
+        "cloud_invoices",
+        "Every invoice, its documents, and how its lines add up; status preview: the month to date, until its invoice is made",
+        existing_comment="Every invoice, its documents, and how its lines add up",
+        schema="arcadia",
+    )
+    op.create_table_comment(
+        "cloud_cost_lines",
+        "Every line of every invoice, and the resource it pays for; previews included, which matched_cost_lines leaves out",
+        existing_comment="Every line of every invoice, and the resource it pays for",
+        schema="arcadia",
+    )
     for statement in (_QUEUE, _INSERTED, _UPDATED):
         op.execute(statement)
     # What was matched by the rules of the release before is matched anew.
