@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, create_engine, text
 
-from arcadia_dagster import settings
+from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.demo.rules import next_month
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import account_of_team
@@ -222,6 +222,7 @@ def _ledger() -> Iterator[Engine]:
             with server.connect() as conn:
                 conn.execute(text(f"drop database {name} with (force)"))
             server.dispose()
+            embedded_postgres.stop(settings.embedded_data_dir())  # while its folder is there; does nothing where none was started
 
 
 def main() -> int:
