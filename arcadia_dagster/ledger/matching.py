@@ -20,6 +20,7 @@ _SLACK = "interval '1 hour'"
 # A line can show a name that was given after the month and before the invoice was made.
 _INVOICED_WITHIN = "interval '2 days'"
 # The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
+_CLUSTERS = "'{k8s_cluster,managed_db}'"
 _SERVICE = "component like 'load balancer a%'"
 
 
@@ -45,9 +46,10 @@ FACTS = {
         "was created after the line begins",
     ),
     "not_gone": Fact(
-        f"coalesce(l.ended_at <= r.deleted_at + {_SLACK}, true)",
-        "was there when the line ends",
-        "was gone when the line ends",
+        # It went some time between the listing that last saw it and its tombstone; nothing new of it begins there.
+        f"coalesce(l.ended_at <= r.deleted_at + {_SLACK} and (l.look_up = 'parent' or l.started_at <= r.alive_until + {_SLACK}), true)",
+        "was there in the time of the line",
+        "was gone before the line ends",
     ),
     "in_region": Fact(
         "(l.region = '' or coalesce(l.region = any(string_to_array(r.region, ',')), true))",
@@ -58,22 +60,37 @@ FACTS = {
 
 
 def _adjoins(moment: str, others: str) -> str:
-    """Lines of a resized resource follow each other within a minute; `others` holds minutes."""
-    minute = f"date_trunc('minute', p.{moment})"
-    return f"array[{minute} - interval '1 minute', {minute}, {minute} + interval '1 minute'] && p.{others}"
+    """Whether another line takes over at the moment, to the second or, where its size is another one, within a minute.
+
+    Something destroyed and made again under its name seconds later is no resize.
+    """
+    return f"""(p.{moment} = any (p.{others}) or exists (
+               select from unnest(p.{others}, p.sizes) o (other, size)
+                where other between p.{moment} - interval '1 minute' and p.{moment} + interval '1 minute' and o.size <> p.size))"""
 
 
 # A resource that is billed by name pays from its creation to its end without a gap. So a line that begins in mid-month long after its
 # creation, or ends in mid-month while it lived on, pays for another one of that name, unless a line of the same name takes over where
-# this one stops (a resize). Over a pair `p`, with the starts and ends of all lines of the invoice that name its resource.
+# this one stops (a resize). So do the lines of a cluster, taken together: it always has a node. Over a pair `p`, with the starts, ends
+# and sizes of all lines of the invoice that name its resource.
 NEIGHBOUR_FACTS = {
     "begins_right": Fact(
-        f"(p.begins_free or {_adjoins('started_at', 'ends')})",
+        f"""case when p.look_up = 'name' then
+                      p.started_at <= p.month + {_SLACK} or coalesce(p.created >= p.started_at - {_SLACK}, true)
+                      or {_adjoins("started_at", "ends")}
+                  when p.kind = any ({_CLUSTERS}) then
+                      p.first_start <= p.month + {_SLACK} or coalesce(p.created >= p.first_start - {_SLACK}, true)
+                  else true end""",
         "is billed from when the line begins",
         "was billed before, by no line that ends where this one begins",
     ),
     "ends_right": Fact(
-        f"(p.ends_free or {_adjoins('ended_at', 'starts')})",
+        f"""case when p.look_up = 'name' then
+                      p.ended_at >= p.month_ends - {_SLACK} or coalesce(p.alive_until <= p.ended_at + {_SLACK}, true)
+                      or {_adjoins("ended_at", "starts")}
+                  when p.kind = any ({_CLUSTERS}) then
+                      p.last_end >= p.month_ends - {_SLACK} or coalesce(p.alive_until <= p.last_end + {_SLACK}, true)
+                  else true end""",
         "is billed until the line ends",
         "lived on, with no line that begins where this one ends",
     ),
@@ -91,22 +108,34 @@ def _judged(lines: str) -> str:
     weighed = f"""
     select *, {" and ".join((*FACTS, *NEIGHBOUR_FACTS))} as fits
       from (select *, {neighbour_facts}
-              from (select *, array_agg(date_trunc('minute', started_at)) over same as starts,
-                              array_agg(date_trunc('minute', ended_at)) over same as ends
+              from (select *, array_agg(started_at) over same as starts, array_agg(ended_at) over same as ends,
+                           array_agg(size) over same as sizes, min(started_at) over same as first_start, max(ended_at) over same as last_end
                       from pair window same as (partition by invoice_uuid, resource_id, region, by_name)) p
             offset 0) w"""  # offset 0: or the planner works each fact out as often as it is used
     return f"""
 named as (
     select l.line, l.invoice_uuid, l.kind, l.look_up, l.name_key, coalesce(lower(l.parsed_region), '') as region,
-           nullif(l.parsed_size, '') as size, l.started_at, l.ended_at, date_trunc('month', l.started_at, 'UTC') as month
+           coalesce(l.parsed_size, '') as size, l.started_at, l.ended_at, date_trunc('month', l.started_at, 'UTC') as month
       from {lines} l where {BY_NAME}
+), resize as materialized (
+    select e.resource_id, e.occurred_at, changes -> 'size_slug' ->> 'before' as old, changes -> 'size_slug' ->> 'after' as new,
+           (select max(s.started_at) from arcadia.cloud_sync_runs s
+             where s.account_id = e.account_id and s.kind = 'droplet' and s.complete and s.started_at < e.occurred_at) as last_listed
+      from arcadia.cloud_resource_events e where e.account_id = :account_id and changes ? 'size_slug'
+), span_of_size as materialized (
+    -- A size was given some time after the old one was last seen, and the old one was had until the new one is seen.
+    select resource_id, new as size, last_listed as since, lead(occurred_at) over by_time as until from resize
+    window by_time as (partition by resource_id order by occurred_at)
+    union all
+    (select distinct on (resource_id) resource_id, old, null, occurred_at from resize order by resource_id, occurred_at)
 ), pair as (
-    select l.line, l.invoice_uuid, l.kind, l.look_up, l.look_up = 'name' as by_name, l.name_key, l.region, l.month, l.started_at,
-           l.ended_at, r.resource_id, {facts}, coalesce(l.size = r.size, false) as same_size,
-           coalesce(l.look_up <> 'name' or l.started_at <= l.month + {_SLACK} or r.provider_created_at >= l.started_at - {_SLACK}, true)
-               as begins_free,
-           coalesce(l.look_up <> 'name' or l.ended_at >= coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') - {_SLACK}
-                    or r.alive_until <= l.ended_at + {_SLACK}, true) as ends_free,
+    select l.line, l.invoice_uuid, l.kind, l.look_up, l.look_up = 'name' as by_name, l.name_key, l.region, l.size, l.month, l.started_at,
+           l.ended_at, r.resource_id, r.provider_created_at as created, r.alive_until, {facts},
+           case when z.resource_id is null then coalesce(l.size = r.size, false) else exists (
+                    select from span_of_size s
+                     where s.resource_id = r.resource_id and s.size = l.size and coalesce(s.since <= l.started_at, true)
+                       and coalesce(s.until >= l.ended_at, true)) end as same_size,
+           coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') as month_ends,
            case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from,
            r.provider_created_at is null as undated
       from named l
@@ -119,6 +148,7 @@ named as (
               from arcadia.resources k
               left join arcadia.listings s on s.account_id = k.account_id and s.kind = k.kind) r
         on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
+      left join (select distinct resource_id from resize) z on z.resource_id = r.resource_id
 ), judged as materialized ({_with_twice(weighed, "invoice_uuid, resource_id, region, by_name, fits")}
 )"""
 
@@ -139,8 +169,8 @@ def _with_twice(pairs: str, partition: str) -> str:
 
 # A name counts for the time before its resource was first listed, as nobody knows better, unless the invoices between say otherwise: a
 # month that ends without a line of that name, or one that begins with more of them than the month before ended with. Something was
-# given the name then, and who bore it before is not known. Nor is it where the provider does not say when the resource was created, and
-# something of its name came or went in mid-month. `traced` holds, for each name in question, the months that ended with it (`ends`),
+# given the name then, and who bore it before is not known. Nor is it where the provider does not say when the resource was created, or its
+# size today must decide between several, and something of its name came, went or was resized. `traced` holds, for each name in question, the months that ended with it (`ends`),
 # those that began with more of it (`gains`), and those in which it came or went (`cuts`); `invoiced` holds all months that are known.
 def _traced(history: str) -> str:
     return f"""
@@ -175,10 +205,10 @@ _UNSURE = """j.known_from is not null and (
         exists (select from unnest(t.gains) g where g > j.month and g <= j.known_from)
         or exists (select from invoiced, unnest(months) k
                     where k > j.month and k < j.known_from and k <> all (coalesce(t.ends, '{}')))
-        or j.undated and exists (select from unnest(t.cuts) c where c >= j.month and c <= j.known_from))"""
+        or (j.undated or j.by_size) and exists (select from unnest(t.cuts) c where c >= j.month and c <= j.known_from))"""
 _UNTANGLED = """
     select j.line, j.invoice_uuid, j.kind, j.look_up, j.by_name, j.name_key, j.region, j.month, j.started_at, j.ended_at, j.resource_id,
-           j.same_size, j.known_from, j.undated
+           j.same_size, j.known_from, j.undated, coalesce(c.any_same_size, false) as by_size
       from judged j join entangled using (resource_id) left join contested c using (line)
      where j.fits and (j.same_size or not coalesce(c.any_same_size, false))"""
 
@@ -198,9 +228,9 @@ with {_judged(lines)}, {_traced(history)}, contested as materialized (
     select distinct j.resource_id from judged j join contested using (line) where j.fits
 ), revised as ({_with_twice(_UNTANGLED, "invoice_uuid, resource_id, region, by_name")}
 ), fit as (
-    select {fit} from judged left join (select resource_id as tied from entangled) e on tied = resource_id where fits and tied is null
+    select {fit}, false as by_size from judged left join (select resource_id as tied from entangled) e on tied = resource_id where fits and tied is null
     union all
-    select {fit} from revised
+    select {fit}, by_size from revised
 ), textual as materialized (
     select j.line, j.invoice_uuid, j.kind, j.look_up, j.name_key, j.started_at, j.ended_at, j.resource_id,
            case when j.twice then 'twice' when {_UNSURE} then 'unsure' end as doubt
@@ -442,7 +472,7 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
             f"with {_judged(namesakes)}, {_traced(HISTORY)}"
             " select r.resource_id, r.provider_id, r.name, r.region, r.state, r.provider_created_at, r.deleted_at, j.same_size,"
             f" {', '.join((*FACTS, *NEIGHBOUR_FACTS))}, {', '.join(f'{fact.sql} as {name}' for name, fact in _PAIR_FACTS.items())}"
-            " from judged j left join traced t on t.kind = j.kind and t.name_key = j.name_key and t.region = j.region"
+            " from (select *, false as by_size from judged) j left join traced t on t.kind = j.kind and t.name_key = j.name_key and t.region = j.region"
             " join arcadia.cloud_resources r on r.resource_id = j.resource_id where j.line = :line_id order by r.resource_id"
         ),
         {

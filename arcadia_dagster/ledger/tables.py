@@ -183,6 +183,7 @@ cloud_resource_events = Table(
     Column("occurred_at", _time, nullable=False, comment="When the listing that showed it was begun"),
     CheckConstraint("event in ('discovered', 'updated', 'tagged', 'drift_detected', 'deleted', 'restored')", name="event"),
     Index(None, "account_id", "occurred_at"),
+    Index("cloud_resource_events_resized_idx", "account_id", postgresql_where=text("changes ? 'size_slug'")),
     comment="What happened to resources. Append-only",
 )
 

@@ -67,6 +67,13 @@ def upgrade() -> None:
         ),
         schema="arcadia",
     )
+    op.create_index(
+        "cloud_resource_events_resized_idx",
+        "cloud_resource_events",
+        ["account_id"],
+        schema="arcadia",
+        postgresql_where=sa.text("changes ? 'size_slug'"),
+    )
     op.drop_constraint("cloud_invoices_status_check", "cloud_invoices", schema="arcadia")
     op.create_check_constraint(
         op.f("cloud_invoices_status_check"), "cloud_invoices", "status in ('pending', 'ingested', 'failed', 'preview')", schema="arcadia"
