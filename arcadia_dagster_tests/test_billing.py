@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from arcadia_dagster.digitalocean.documents import write_items
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.digitalocean.kinds import Resource
 from arcadia_dagster.ledger import billing
@@ -51,7 +52,13 @@ class Books:
         total = sum((Decimal(item["amount"]) for item in items), Decimal(0))
         header = billing.InvoiceHeader(invoice_uuid=uuid, invoice_id="1", period=APRIL, amount=total if amount is None else Decimal(amount))
         self.record(header)
-        return billing.ingest(self.engine, self.id, uuid, items=list(items), csv=csv, **options)
+        return self.ingest(uuid, items, csv, **options)
+
+    def ingest(self, uuid, items, csv=None, **options):
+        """Ingest these documents: JSON items, and the bytes of a CSV; None where there is none."""
+        return billing.ingest(
+            self.engine, self.id, uuid, items=items and as_json(*items), csv=None if csv is None else io.BytesIO(csv), **options
+        )
 
     def record(self, *headers):
         return billing.record_invoices(self.engine, begin(self.engine, account_id=self.id, kind="invoice"), headers)
@@ -94,7 +101,13 @@ def item(description, product="Droplets", amount="1.00", *, rid="", uuid="", gro
     }
 
 
-def as_csv(*items, uncommon=""):
+def as_json(*items):
+    document = io.BytesIO()
+    write_items(document, items)
+    return document
+
+
+def as_csv(*items):
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["product", "group_description", "description", "hours", "start", "end", "USD", "project_name", "category"])
@@ -387,7 +400,7 @@ def test_a_line_that_cannot_be_read_fails_its_invoice_alone_and_keeps_the_docume
     header = billing.InvoiceHeader(invoice_uuid="bad", invoice_id="2", period=APRIL, amount=Decimal(1))
     books.record(header)
     with pytest.raises(InvoiceError):
-        billing.ingest(books.engine, books.id, "bad", items=[item("web (s)") | {"amount": "lots"}], csv=b"kept")
+        books.ingest("bad", [item("web (s)") | {"amount": "lots"}], b"kept")
     good, bad = books.rows("select * from arcadia.cloud_invoices where account_id = :a order by invoice_uuid desc")
     assert (good.status, bad.status) == ("ingested", "failed")
     assert "lots" in bad.error
@@ -407,7 +420,7 @@ def test_documents_that_disagree_are_kept_and_flagged(books):
 def test_a_csv_alone_is_the_fallback(books):
     lines = [item("web (s)"), item("GST (18%)", "Taxes")]
     books.invoice(*lines, uuid="u")
-    result = billing.ingest(books.engine, books.id, "u", items=None, csv=as_csv(*lines), warning="no items")
+    result = books.ingest("u", None, as_csv(*lines), warning="no items")
     assert (result.line_count, result.discrepancy) == (2, "no items")
 
 
@@ -466,12 +479,17 @@ def test_a_balance_that_cannot_be_read_is_an_error(books, balance):
 # Imports
 
 
+def import_file(engine, account_id, file):
+    with file.open("rb") as document:
+        return billing.import_csv(engine, account_id, document)
+
+
 def test_the_two_real_invoices_give_nine_explained_lines_however_often_they_are_imported(engine):
     account_id = account_for_import(engine, "valued customer")
     files = sorted(DATA.glob("real_*.csv"))
     assert len(files) == 2
     for expected in (True, False):
-        assert [billing.import_csv(engine, account_id, file.read_bytes()).written for file in files] == [expected] * 2
+        assert [import_file(engine, account_id, file).written for file in files] == [expected] * 2
         with engine.connect() as conn:
             lines = conn.execute(text("select * from arcadia.matched_cost_lines order by period, ordinal")).all()
         assert len(lines) == 9
@@ -482,10 +500,10 @@ def test_the_two_real_invoices_give_nine_explained_lines_however_often_they_are_
 
 def test_an_imported_invoice_gives_way_to_the_providers_own(books):
     lines = [item("web (s)", rid=1)]
-    billing.import_csv(books.engine, books.id, as_csv(*lines))
+    billing.import_csv(books.engine, books.id, io.BytesIO(as_csv(*lines)))
     books.invoice(*lines, csv=as_csv(*lines), uuid="official")
     assert [row.invoice_uuid for row in books.rows("select invoice_uuid from arcadia.cloud_invoices where account_id = :a")] == ["official"]
-    assert billing.import_csv(books.engine, books.id, as_csv(*lines)).written is False
+    assert billing.import_csv(books.engine, books.id, io.BytesIO(as_csv(*lines))).written is False
     assert len(books.lines()) == 1
 
 
@@ -493,7 +511,7 @@ def test_an_import_that_cannot_be_read_stores_nothing(engine):
     account_id = account_for_import(engine, "x")
     for document in (b"", b"hello", b"product,description,USD\nDroplets,web (s),lots\n", b"product,description,USD\n"):
         with pytest.raises(InvoiceError):
-            billing.import_csv(engine, account_id, document)
+            billing.import_csv(engine, account_id, io.BytesIO(document))
     with engine.connect() as conn:
         assert conn.execute(text("select count(*) from arcadia.cloud_invoices")).scalar_one() == 0
 

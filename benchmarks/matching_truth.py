@@ -28,6 +28,7 @@ from rich.table import Table
 from sqlalchemy import Engine, text
 
 from arcadia_dagster import settings
+from arcadia_dagster.digitalocean.documents import write_items
 from arcadia_dagster.digitalocean.kinds import Resource
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import account_of_team
@@ -181,6 +182,12 @@ def _csv(items: list[dict[str, Any]]) -> bytes:
     return out.getvalue().encode()
 
 
+def _json(items: list[dict[str, Any]]) -> io.BytesIO:
+    document = io.BytesIO()
+    write_items(document, items)
+    return document
+
+
 @dataclass
 class Verdict:
     """One line: what it really pays for, what the ledger says, and what the rule of the service before says (resource ids or None)."""
@@ -220,7 +227,7 @@ def run(engine: Engine, world: World, mode: str) -> list[Verdict]:
             header = billing.InvoiceHeader(invoice_uuid=uuid, invoice_id=None, period=month.date(), amount=Decimal(len(pairs)))
             billing.record_invoices(engine, begin(engine, account_id=account_id, kind="invoice"), [header])
             items = [item for item, _ in pairs]
-            billing.ingest(engine, account_id, uuid, items=items if mode == "ids" else None, csv=_csv(items))
+            billing.ingest(engine, account_id, uuid, items=_json(items) if mode == "ids" else None, csv=io.BytesIO(_csv(items)))
             truths |= {(uuid, number): (str(item["product"]), thing) for number, (item, thing) in enumerate(pairs, 1)}
             rematch(engine, account_id)
     query = """

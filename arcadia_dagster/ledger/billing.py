@@ -1,25 +1,32 @@
 """Balance, invoices and their lines: stored as received, added up to the cent, and matched in the transaction that stores them.
 
-Documents are read by `digitalocean/invoices.py`, lines are matched by `matching.py`. Nothing is fetched here.
+Documents are read by `digitalocean/invoices.py`, lines are matched by `matching.py`. Nothing is fetched here. Documents are files and
+their lines pass one by one: no invoice is too long to be stored.
 """
 
 import hashlib
+import io
+import shutil
+import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from itertools import islice
+from typing import Any, BinaryIO
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
+from arcadia_dagster.digitalocean.documents import read_items
 from arcadia_dagster.digitalocean.invoices import (
     Charge,
     InvoiceError,
     InvoiceLine,
     LookUp,
+    Reading,
     difference,
     parse_csv,
     parse_items,
@@ -30,6 +37,9 @@ from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
+_PART = 256 * 1024  # bytes of a document that are on their way to the database at a time
+_LARGEST = 1_000_000_000  # bytes: the most that a bytea can hold, rounded down
+_BATCH = 200  # rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,114 +190,163 @@ def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeade
     return dict(counts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A document to keep in the header of its invoice."""
+
+    file: BinaryIO
+    sha256: str
+
+
+_Documents = Mapping[str, _Document | None]  # by "items" and "csv"; None takes away what is kept, what is not named stays
+
+
 def ingest(
     engine: Engine,
     account_id: int,
     invoice_uuid: str,
     *,
-    items: Sequence[Mapping[str, Any]] | None,
-    csv: bytes | None,
+    items: BinaryIO | None,
+    csv: BinaryIO | None,
     warning: str | None = None,
 ) -> Ingested:
     """Store one invoice's documents and lines as a whole, matched, in one transaction.
 
-    `items` are its JSON items and carry the ids; `csv` is the printed document, the cross-check, and the fallback where items are None.
-    `warning` says why one of the two is missing. The same documents again write nothing.
+    `items` are its JSON items, as `digitalocean/documents.py` writes them, and carry the ids; `csv` is the printed document, the
+    cross-check, and the fallback where items are None. Both are read several times. `warning` says why one of the two is missing. The same
+    documents again write nothing.
 
     Raises InvoiceError where a line cannot be read: the invoice is then `failed` with that sentence, its documents are kept, and lines
     stored before stay as they were.
     """
-    items_document = None if items is None else _encoder.encode(items)
-    documents = {
-        "items_document": items_document,
-        "items_sha256": _digest(items_document),
-        "csv_document": csv,
-        "csv_sha256": _digest(csv),
-    }
+    documents: dict[str, _Document | None] = {}
     try:
-        lines, discrepancy = _read(items, csv)
+        for name, file in (("items", items), ("csv", csv)):
+            documents[name] = None if file is None else _document(name, file)
+        lines, cross_check, notes = _readings(items, csv)
+        with engine.begin() as conn:
+            lock(conn, "billing", account_id)
+            # The same document may have been imported by hand; the provider's own invoice takes its place.
+            conn.execute(
+                text(
+                    "delete from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :csv_sha256"
+                    " and invoice_uuid <> :invoice_uuid and amount is null"
+                ),
+                {
+                    "account_id": account_id,
+                    "csv_sha256": kept.sha256 if (kept := documents["csv"]) else None,
+                    "invoice_uuid": invoice_uuid,
+                },
+            )
+            written = _store_lines(conn, account_id, invoice_uuid, lines)
+            notes += [note for note in (cross_check and difference(lines, cross_check), warning) if note]
+            discrepancy = "; ".join(notes) or None
+            return _close(conn, account_id, invoice_uuid, lines, written=written, discrepancy=discrepancy, documents=documents)
     except InvoiceError as problem:
         fail(engine, account_id, invoice_uuid, str(problem), documents)
         raise
-    if warning:
-        discrepancy = f"{discrepancy}; {warning}" if discrepancy else warning
-    with engine.begin() as conn:
-        lock(conn, "billing", account_id)
-        # The same document may have been imported by hand; the provider's own invoice takes its place.
-        conn.execute(
-            text(
-                "delete from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :csv_sha256"
-                " and invoice_uuid <> :invoice_uuid and amount is null"
-            ),
-            {"account_id": account_id, "csv_sha256": documents["csv_sha256"], "invoice_uuid": invoice_uuid},
-        )
-        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
 
 
-def fail(engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: Mapping[str, Any] | None = None) -> None:
+def fail(engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: _Documents | None = None) -> None:
     """Mark an invoice as failed with the sentence that says why, keeping the documents that came and the lines stored before."""
-    documents = documents or {}
-    kept = "".join(f", {name} = :{name}" for name in documents)
     with engine.begin() as conn:
         lock(conn, "billing", account_id)
         conn.execute(
             text(
-                f"update arcadia.cloud_invoices set status = 'failed', error = :error, tried_at = clock_timestamp(){kept}"
+                "update arcadia.cloud_invoices set status = 'failed', error = :error, tried_at = clock_timestamp()"
                 " where invoice_uuid = :invoice_uuid and account_id = :account_id"
             ),
-            {**documents, "error": error, "invoice_uuid": invoice_uuid, "account_id": account_id},
+            {"error": error, "invoice_uuid": invoice_uuid, "account_id": account_id},
         )
+        _keep(conn, account_id, invoice_uuid, documents or {})
 
 
-def import_csv(engine: Engine, account_id: int, csv: bytes) -> Ingested:
+def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
     """Store an invoice CSV that somebody downloaded. A file is known by its content: the same content again writes nothing.
 
-    The file does not say what the invoice amounts to, nor its uuid: `amount` stays NULL, and the uuid is made from the content. The month
-    is the one in which most lines begin. Raises InvoiceError where the file cannot be read or has no line with a time.
+    `csv` is read once, from where it is to its end. It does not say what the invoice amounts to, nor its uuid: `amount` stays NULL, and the
+    uuid is made from the content. The month is the one in which most lines begin. Raises InvoiceError where the file cannot be read or has
+    no line with a time.
     """
-    digest = _digest(csv)
-    lines, discrepancy = _read(None, csv)
-    starts = Counter(line.started_at.date().replace(day=1) for line in lines if line.started_at is not None)
-    if not starts:
-        raise InvoiceError("the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?")
-    period = max(starts, key=lambda month: (starts[month], month))
-    with engine.begin() as conn:
-        lock(conn, "billing", account_id)
-        known = conn.execute(
-            text("select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"),
-            {"account_id": account_id, "digest": digest},
-        ).scalar()
-        if known is not None:
-            return _summary(conn, known, written=False)
-        invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{digest}"))
-        conn.execute(
-            text("insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, :period)"),
-            {"invoice_uuid": invoice_uuid, "account_id": account_id, "period": period},
+    with tempfile.TemporaryFile() as file:  # it may be a pipe, or change while it is worked on
+        shutil.copyfileobj(csv, file)
+        document = _document("csv", file)
+        with engine.begin() as conn:
+            lock(conn, "billing", account_id)
+            known = conn.execute(
+                text("select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"),
+                {"account_id": account_id, "digest": document.sha256},
+            ).scalar()
+            if known is not None:
+                return _summary(conn, known, written=False)
+            warnings = parse_csv(file).warnings
+            months: Counter[tuple[int, int]] = Counter()
+
+            def lines() -> Iterator[InvoiceLine]:
+                months.clear()
+                for line in parse_csv(file).lines:
+                    if line.started_at is not None:
+                        months[line.started_at.year, line.started_at.month] += 1
+                    yield line
+
+            reading = Reading(lines, to_compare=False)
+            invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{document.sha256}"))
+            conn.execute(  # before its lines, which refer to it; which month it bills is known after them
+                text("insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, now())"),
+                {"invoice_uuid": invoice_uuid, "account_id": account_id},
+            )
+            _store_lines(conn, account_id, invoice_uuid, reading)
+            if not months:
+                raise InvoiceError(
+                    "the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?"
+                )
+            conn.execute(
+                text("update arcadia.cloud_invoices set period = :period where invoice_uuid = :invoice_uuid"),
+                {"period": date(*max(months, key=lambda month: (months[month], month)), 1), "invoice_uuid": invoice_uuid},
+            )
+            discrepancy = "; ".join(warnings) or None
+            return _close(conn, account_id, invoice_uuid, reading, written=True, discrepancy=discrepancy, documents={"csv": document})
+
+
+def _document(name: str, file: BinaryIO) -> _Document:
+    """A document to keep, with its digest. Raises InvoiceError for one that is too large to be kept."""
+    size = file.seek(0, io.SEEK_END)
+    if size > _LARGEST:
+        raise InvoiceError(
+            f"the invoice's {'CSV' if name == 'csv' else 'JSON items'} are {size:,} bytes, and the ledger keeps documents of up to"
+            f" {_LARGEST:,}; ask for a change if this is a real invoice"
         )
-        documents = {"csv_document": csv, "csv_sha256": digest}
-        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
+    sha256 = hashlib.sha256()
+    for part in _parts(file):
+        sha256.update(part)
+    return _Document(file=file, sha256=sha256.hexdigest())
 
 
-def _digest(document: bytes | None) -> str | None:
-    return None if document is None else hashlib.sha256(document).hexdigest()
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while part := file.read(_PART):
+        yield part
 
 
-def _read(items: Sequence[Mapping[str, Any]] | None, csv: bytes | None) -> tuple[list[InvoiceLine], str | None]:
-    """The lines, and where the two documents disagree. A CSV that cannot be read is a disagreement while the items can."""
+def _readings(items: BinaryIO | None, csv: BinaryIO | None) -> tuple[Reading, Reading | None, list[str]]:
+    """The lines; those of the document they are checked against, which has been read; and what is to be said of the latter.
+
+    A CSV that cannot be read is a disagreement while the items can.
+    """
     if items is None:
         if csv is None:
             raise InvoiceError("neither the JSON items nor the CSV of this invoice could be read")
-        document = parse_csv(csv)
-        return document.lines, "; ".join(document.warnings) or None
-    lines = parse_items(items)
+        return Reading(lambda: parse_csv(csv).lines, to_compare=False), None, parse_csv(csv).warnings
     if csv is None:
-        return lines, None
+        return Reading(lambda: parse_items(read_items(items)), to_compare=False), None, []
+    lines, cross_check = Reading(lambda: parse_items(read_items(items))), Reading(lambda: parse_csv(csv).lines)
     try:
-        document = parse_csv(csv)
+        warnings = parse_csv(csv).warnings
+        for _ in cross_check:
+            pass
     except InvoiceError as problem:
-        return lines, f"the CSV cannot be read: {problem}"
-    notes = [*document.warnings, difference(lines, document.lines)]
-    return lines, "; ".join(note for note in notes if note) or None
+        return lines, None, [f"the CSV cannot be read: {problem}"]
+    return lines, cross_check, warnings
 
 
 _COLUMNS = (
@@ -356,52 +415,120 @@ def _billed_id(line: InvoiceLine) -> str | None:
     return ids[0] or ids[1] or (meaning.name if meaning.look_up is LookUp.IP else None)
 
 
-def _store(
-    conn: Connection,
-    account_id: int,
-    invoice_uuid: str,
-    *,
-    lines: Sequence[InvoiceLine],
-    discrepancy: str | None,
-    documents: Mapping[str, Any],
-) -> Ingested:
-    """Replace the invoice's lines by these, matched, and close its header. The caller holds the account's billing lock."""
-    rows = [_row(line, invoice_uuid, account_id) for line in lines]
-    digest = hashlib.sha256(_encoder.encode([row[1:] for row in rows])).hexdigest()
+class _Rows:
+    """The rows of an invoice's lines, made as they pass; `digest` is of those that have passed, without the invoice that they are of."""
+
+    def __init__(self, lines: Iterable[InvoiceLine], invoice_uuid: str, account_id: int) -> None:
+        self._rows = (_row(line, invoice_uuid, account_id) for line in lines)
+        self._sha256 = hashlib.sha256(b"[")
+        self._separator = b""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while batch := [*islice(self._rows, _BATCH)]:
+            self._sha256.update(self._separator + _encoder.encode([row[1:] for row in batch])[1:-1])
+            self._separator = b","
+            yield from batch
+
+    @property
+    def digest(self) -> str:
+        whole = self._sha256.copy()
+        whole.update(b"]")
+        return whole.hexdigest()
+
+
+def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: Iterable[InvoiceLine]) -> bool:
+    """Replace the invoice's lines by these, matched, unless they are the same; returns whether they were not.
+
+    Iterates over `lines` once or twice. The caller holds the account's billing lock. Raises InvoiceError for an invoice that is not known.
+    """
     header = conn.execute(
-        text("select status, lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"),
+        text("select lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"),
         {"invoice_uuid": invoice_uuid, "account_id": account_id},
     ).one_or_none()
     if header is None:
         raise InvoiceError(f"invoice {invoice_uuid} is not known in this account; materialise the asset `invoices` first")
-    written = header.lines_sha256 != digest
-    if written:
-        _replace_lines(conn, account_id, invoice_uuid, rows)
-    kept = "".join(f", {name} = :{name}" for name in documents)
+    if header.lines_sha256 is not None:
+        rows = _Rows(lines, invoice_uuid, account_id)
+        for _ in rows:
+            pass
+        if rows.digest == header.lines_sha256:
+            return False
+    rows = _Rows(lines, invoice_uuid, account_id)
+    _replace_lines(conn, account_id, invoice_uuid, rows)
+    conn.execute(
+        text("update arcadia.cloud_invoices set lines_sha256 = :digest where invoice_uuid = :invoice_uuid"),
+        {"digest": rows.digest, "invoice_uuid": invoice_uuid},
+    )
+    return True
+
+
+def _close(
+    conn: Connection,
+    account_id: int,
+    invoice_uuid: str,
+    lines: Reading,
+    *,
+    written: bool,
+    discrepancy: str | None,
+    documents: _Documents,
+) -> Ingested:
+    """Close the header of an invoice whose lines are stored: how they add up, and the documents that they came from."""
     conn.execute(
         text(
-            f"""
+            """
 update arcadia.cloud_invoices i
-   set status = 'ingested', error = null, tried_at = clock_timestamp(), discrepancy = :discrepancy, lines_sha256 = :digest,
+   set status = 'ingested', error = null, tried_at = clock_timestamp(), discrepancy = :discrepancy,
        ingested_at = case when :written or i.ingested_at is null then clock_timestamp() else i.ingested_at end,
-       line_count = :line_count, line_total = :line_total, residual = i.amount - :line_total{kept}
+       line_count = :line_count, line_total = :line_total, residual = i.amount - :line_total
  where invoice_uuid = :invoice_uuid
 """
         ),
         {
-            **documents,
             "discrepancy": discrepancy,
-            "digest": digest,
             "written": written,
-            "line_count": len(lines),
-            "line_total": sum((line.amount for line in lines), Decimal(0)),
+            "line_count": lines.count,
+            "line_total": lines.total,
             "invoice_uuid": invoice_uuid,
         },
     )
+    _keep(conn, account_id, invoice_uuid, documents)
     return _summary(conn, invoice_uuid, written=written)
 
 
-def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Documents) -> None:
+    """Keep the documents of an invoice; those that it has already are not sent again."""
+    values: dict[str, Any] = {"invoice_uuid": invoice_uuid, "account_id": account_id}
+    header = conn.execute(
+        text(
+            "select items_sha256 as items, csv_sha256 as csv from arcadia.cloud_invoices"
+            " where invoice_uuid = :invoice_uuid and account_id = :account_id"
+        ),
+        values,
+    ).one_or_none()
+    if header is None:
+        return
+    kept = []
+    conn.execute(text("create temp table document_part (name text, number integer, part bytea) on commit drop"))
+    for name, document in documents.items():
+        values[name] = None if document is None else document.sha256
+        if values[name] == getattr(header, name):
+            continue
+        kept += [f"{name}_sha256 = :{name}"]
+        if document is None:
+            kept += [f"{name}_document = null"]
+        else:
+            copy_rows(conn, "document_part", ("name", "number", "part"), ((name, *part) for part in enumerate(_parts(document.file))))
+            whole = f"select string_agg(part, ''::bytea order by number) from document_part where name = '{name}'"
+            kept += [f"{name}_document = coalesce(({whole}), ''::bytea)"]
+    if kept:
+        conn.execute(
+            text(f"update arcadia.cloud_invoices set {', '.join(kept)} where invoice_uuid = :invoice_uuid and account_id = :account_id"),
+            values,
+        )
+    conn.execute(text("drop table document_part"))
+
+
+def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Iterable[tuple[Any, ...]]) -> None:
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
     columns = ", ".join(_COLUMNS)
@@ -411,8 +538,8 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
             " ''::text as billed_id from arcadia.cloud_cost_lines with no data"
         )
     )
-    copy_rows(conn, "billed_line", (*_COLUMNS, "charge", "reason", "billed_id"), rows)
-    if len(rows) >= MANY_ROWS:
+    count = copy_rows(conn, "billed_line", (*_COLUMNS, "charge", "reason", "billed_id"), rows)
+    if count >= MANY_ROWS:
         conn.execute(text("analyze billed_line"))
     conn.execute(
         text(
@@ -436,7 +563,7 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: S
         values,
     )
     conn.execute(text("drop table billed_line"))
-    if len(rows) >= MANY_ROWS:
+    if count >= MANY_ROWS:
         conn.execute(text("analyze arcadia.cloud_cost_lines"))
 
 

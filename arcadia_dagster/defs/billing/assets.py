@@ -1,5 +1,6 @@
 """Balance, invoices and cost lines as assets. Reading documents, adding up and matching are the ledger's."""
 
+import tempfile
 from decimal import Decimal
 from typing import Any
 
@@ -174,14 +175,12 @@ def _ingest(client: Client, ledger: Ledger, account_id: int, invoice_uuid: str) 
 
     Items that cannot be had in full fail the invoice: lines without ids would be stored as if there were none. A missing CSV is a flag.
     """
-    listing = client.list(
-        f"/v2/customers/my/invoices/{invoice_uuid}", "invoice_items", kind="invoice_item", id_field=None, scope="billing:read"
-    )
-    if listing.error is not None:
-        raise listing.error
-    csv, warning = None, None
-    try:
-        csv = client.get_bytes(f"/v2/customers/my/invoices/{invoice_uuid}/csv", kind="invoice_csv", scope="billing:read", accept="text/csv")
-    except ProviderError as problem:
-        warning = f"the CSV document could not be had: {problem}"
-    return billing.ingest(ledger.engine, account_id, invoice_uuid, items=listing.items, csv=csv, warning=warning)
+    path = f"/v2/customers/my/invoices/{invoice_uuid}"
+    with tempfile.TemporaryFile() as items, tempfile.TemporaryFile() as csv:
+        client.save_list(path, "invoice_items", items, kind="invoice_item", scope="billing:read")
+        warning = None
+        try:
+            client.save(f"{path}/csv", csv, kind="invoice_csv", scope="billing:read", accept="text/csv")
+        except ProviderError as problem:
+            warning = f"the CSV document could not be had: {problem}"
+        return billing.ingest(ledger.engine, account_id, invoice_uuid, items=items, csv=None if warning else csv, warning=warning)
