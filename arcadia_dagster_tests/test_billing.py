@@ -1,7 +1,10 @@
 """Billing and matching: documents become lines, lines add up, and each pays for one resource or says why not."""
 
 import csv
+import hashlib
 import io
+import json
+import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -409,6 +412,44 @@ def test_a_line_that_cannot_be_read_fails_its_invoice_alone_and_keeps_the_docume
     assert len(books.lines()) == 1
 
 
+def test_a_line_that_cannot_be_read_leaves_the_lines_stored_before(books):
+    lines = [item(f"web-{number} (s)", rid=number) for number in range(1, 301)]
+    books.invoice(*lines, uuid="u")
+    before = books.rows("select line_id, xmin::text from arcadia.cloud_cost_lines where account_id = :a order by 1")
+    with pytest.raises(InvoiceError, match="item 301"):
+        books.ingest("u", [item("new (s)", rid=5), *lines[1:], item("web (s)") | {"amount": "lots"}])
+    assert books.rows("select line_id, xmin::text from arcadia.cloud_cost_lines where account_id = :a order by 1") == before
+    (invoice,) = books.rows("select * from arcadia.cloud_invoices where account_id = :a")
+    assert (invoice.status, invoice.line_count) == ("failed", 300)
+    assert b"lots" in bytes(invoice.items_document)
+
+
+@pytest.mark.parametrize("part", [1, 7, 1 << 20])
+def test_documents_are_kept_as_they_came_with_their_digest(books, monkeypatch, part):
+    monkeypatch.setattr(billing, "_PART", part)
+    lines = [item("web (s)", rid=1), item("d\u00f6 (s)", rid=2)]
+    books.invoice(*lines, csv=as_csv(*lines), uuid="u")
+    (invoice,) = books.rows("select * from arcadia.cloud_invoices where account_id = :a")
+    assert bytes(invoice.csv_document) == as_csv(*lines)
+    assert json.loads(bytes(invoice.items_document)) == lines
+    for name in ("csv", "items"):
+        assert hashlib.sha256(getattr(invoice, f"{name}_document")).hexdigest() == getattr(invoice, f"{name}_sha256")
+    books.ingest("u", lines, b"")
+    (invoice,) = books.rows("select * from arcadia.cloud_invoices where account_id = :a")
+    assert (bytes(invoice.csv_document), json.loads(bytes(invoice.items_document))) == (b"", lines)
+    books.ingest("u", lines)
+    (invoice,) = books.rows("select * from arcadia.cloud_invoices where account_id = :a")
+    assert (invoice.csv_document, invoice.csv_sha256) == (None, None)
+
+
+def test_a_document_that_the_ledger_cannot_hold_fails_its_invoice_with_one_sentence(books, monkeypatch):
+    books.invoice(item("web (s)", rid=1), uuid="u")
+    monkeypatch.setattr(billing, "_LARGEST", 10)
+    with pytest.raises(InvoiceError, match=r"the invoice's JSON items are \d+ bytes, and the ledger keeps documents of up to 10"):
+        books.ingest("u", [item("web (s)", rid=1)])
+    assert books.rows("select status, line_count from arcadia.cloud_invoices where account_id = :a") == [("failed", 1)]
+
+
 def test_documents_that_disagree_are_kept_and_flagged(books):
     lines = [item("web (s)", rid=1), item("db (s)", rid=2)]
     result = books.invoice(*lines, csv=as_csv(*lines[:1]))
@@ -505,6 +546,28 @@ def test_an_imported_invoice_gives_way_to_the_providers_own(books):
     assert [row.invoice_uuid for row in books.rows("select invoice_uuid from arcadia.cloud_invoices where account_id = :a")] == ["official"]
     assert billing.import_csv(books.engine, books.id, io.BytesIO(as_csv(*lines))).written is False
     assert len(books.lines()) == 1
+
+
+def test_an_import_bills_the_month_in_which_most_of_its_lines_begin(books):
+    lines = [item("a (s)", start="2026-03-31"), item("b (s)"), item("c (s)", start="2026-04-20"), item("d (s)", start="2026-05-01")]
+    assert billing.import_csv(books.engine, books.id, io.BytesIO(as_csv(*lines))).period == APRIL
+
+
+def test_an_import_may_come_through_a_pipe(books):
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        os.write(writing, as_csv(item("web (s)")))
+        os.close(writing)
+        assert billing.import_csv(books.engine, books.id, pipe).line_count == 1
+
+
+def test_an_import_stands_in_for_an_invoice_that_could_never_be_read(books):
+    lines = [item("web (s)", rid=1)]
+    with pytest.raises(InvoiceError):
+        books.invoice(lines[0], item("db (s)") | {"product": 1}, csv=as_csv(*lines), uuid="u")
+    assert billing.import_csv(books.engine, books.id, io.BytesIO(as_csv(*lines))).line_count == 1
+    books.invoice(*lines, csv=as_csv(*lines), uuid="u")
+    assert [line.invoice_uuid for line in books.lines()] == ["u"]
 
 
 def test_an_import_that_cannot_be_read_stores_nothing(engine):

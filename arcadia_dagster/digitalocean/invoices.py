@@ -418,13 +418,16 @@ class Reading:
 
     def __iter__(self) -> Iterator[InvoiceLine]:
         self.count, self.total, self.printed, self.sum = 0, Decimal(0), set(), 0
+        unprinted = [*_COMPARED_IF_PRINTED]
         for line in self.read():
             self.count += 1
             self.total += line.amount
             if self._to_compare:
-                if len(self.printed) < len(_COMPARED_IF_PRINTED):
-                    self.printed.update(field for field in _COMPARED_IF_PRINTED if getattr(line, field) not in (None, ""))
                 self.sum += _fingerprint(_content_of_all(line))
+                for field in unprinted:
+                    if getattr(line, field) not in (None, ""):
+                        self.printed.add(field)
+                        unprinted = [other for other in unprinted if other != field]
             yield line
 
     def __str__(self) -> str:
@@ -514,7 +517,7 @@ def _fingerprint(content: tuple[Any, ...]) -> int:
 def _comparable(value: str | Decimal | datetime | None) -> str | Decimal | datetime | None:
     if isinstance(value, str):
         return value.strip()
-    return value.replace(microsecond=0) if isinstance(value, datetime) else value
+    return value.replace(microsecond=0) if isinstance(value, datetime) and value.microsecond else value
 
 
 def _label(line: InvoiceLine) -> str:

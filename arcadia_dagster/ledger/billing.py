@@ -26,6 +26,7 @@ from arcadia_dagster.digitalocean.invoices import (
     InvoiceError,
     InvoiceLine,
     LookUp,
+    Meaning,
     Reading,
     difference,
     parse_csv,
@@ -274,7 +275,10 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
         with engine.begin() as conn:
             lock(conn, "billing", account_id)
             known = conn.execute(
-                text("select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"),
+                text(
+                    "select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"
+                    " and line_count is not null"  # the provider's own invoice has none if its items could never be read
+                ),
                 {"account_id": account_id, "digest": document.sha256},
             ).scalar()
             if known is not None:
@@ -400,13 +404,12 @@ def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ..
         line.resource_uuid,
         str(meaning.charge),
         meaning.reason,
-        _billed_id(line),
+        _billed_id(line, meaning),
     )
 
 
-def _billed_id(line: InvoiceLine) -> str | None:
+def _billed_id(line: InvoiceLine, meaning: Meaning) -> str | None:
     """The provider id that the line itself names, whether or not anybody has seen it: an IP is the id of a reserved IP."""
-    meaning = line.meaning
     if meaning.charge is not Charge.RESOURCE or meaning.kind is None:
         return None
     ids = (line.resource_id, line.resource_uuid)
@@ -507,24 +510,25 @@ def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Docu
     ).one_or_none()
     if header is None:
         return
-    kept = []
+    digests = {name: None if document is None else document.sha256 for name, document in documents.items()}
+    changed = [name for name, digest in digests.items() if digest != getattr(header, name)]
+    if not changed:
+        return
     conn.execute(text("create temp table document_part (name text, number integer, part bytea) on commit drop"))
-    for name, document in documents.items():
-        values[name] = None if document is None else document.sha256
-        if values[name] == getattr(header, name):
-            continue
-        kept += [f"{name}_sha256 = :{name}"]
+    kept = []
+    for name in changed:
+        kept.append(f"{name}_sha256 = :{name}")
+        document = documents[name]
         if document is None:
-            kept += [f"{name}_document = null"]
+            kept.append(f"{name}_document = null")
         else:
             copy_rows(conn, "document_part", ("name", "number", "part"), ((name, *part) for part in enumerate(_parts(document.file))))
             whole = f"select string_agg(part, ''::bytea order by number) from document_part where name = '{name}'"
-            kept += [f"{name}_document = coalesce(({whole}), ''::bytea)"]
-    if kept:
-        conn.execute(
-            text(f"update arcadia.cloud_invoices set {', '.join(kept)} where invoice_uuid = :invoice_uuid and account_id = :account_id"),
-            values,
-        )
+            kept.append(f"{name}_document = coalesce(({whole}), ''::bytea)")
+    conn.execute(
+        text(f"update arcadia.cloud_invoices set {', '.join(kept)} where invoice_uuid = :invoice_uuid and account_id = :account_id"),
+        values | digests,
+    )
     conn.execute(text("drop table document_part"))
 
 
