@@ -544,7 +544,7 @@ def _show_lines(engine: Engine, invoices: list[str], title: str | None = None) -
         table.add_row(str(row.ordinal), escape(row.description), f"{row.amount_usd:.2f}", pays, state, identity, how, style=style)
     console.print(table)
     if count > len(rows):
-        console.print(f"and {count - len(rows):,} lines more, in arcadia.matched_cost_lines", highlight=False)
+        console.print(f"and {count - len(rows):,} more in arcadia.matched_cost_lines", highlight=False)
 
 
 # What the service before did: the first active resource of the line's kind whose name is the same but for case.

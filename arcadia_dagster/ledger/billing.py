@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -388,8 +389,8 @@ def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ..
         line.group_description,
         line.description,
         line.hours,
-        line.started_at,
-        line.ended_at,
+        _time_text(line.started_at),
+        _time_text(line.ended_at),
         line.amount,
         line.project_name,
         line.category,
@@ -406,6 +407,12 @@ def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ..
         meaning.reason,
         _billed_id(line, meaning),
     )
+
+
+@lru_cache(maxsize=4096)
+def _time_text(time: datetime | None) -> str | None:
+    """A time in UTC as the database reads it and JSON writes it: psycopg needs longer for a datetime than for the rest of a row."""
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
 
 
 def _billed_id(line: InvoiceLine, meaning: Meaning) -> str | None:
