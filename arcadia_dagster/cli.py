@@ -149,7 +149,8 @@ def import_(
         stored: list[str] = []
         for file in files:
             try:
-                result = import_csv(engine, account_id, file.read_bytes())
+                with file.open("rb") as document:
+                    result = import_csv(engine, account_id, document)
             except (InvoiceError, OSError) as problem:
                 failed = True
                 _complain(f"arcadia: {file}: {_reason(problem)}")
@@ -559,12 +560,16 @@ def _show_unknown_products(engine: Engine, account_id: int) -> None:
 _LINES = """
     select ordinal, product, description, amount_usd, match_status, match_method, reason, resource_kind, resource_name,
            resource_provider_id, resource_state, kind
-      from arcadia.matched_cost_lines where invoice_uuid = any(:invoices) order by period, invoice_uuid, ordinal"""
+      from arcadia.matched_cost_lines where invoice_uuid = any(:invoices) order by period, invoice_uuid, ordinal limit :limit"""
+_MOST_LINES = 500  # that a person may want to see in a terminal
 
 
 def _show_lines(engine: Engine, invoices: list[str], title: str | None = None) -> None:
     with engine.connect() as conn:
-        rows = conn.execute(text(_LINES), {"invoices": invoices}).all()
+        rows = conn.execute(text(_LINES), {"invoices": invoices, "limit": _MOST_LINES}).all()
+        count = conn.execute(
+            text("select sum(line_count) from arcadia.cloud_invoices where invoice_uuid = any(:invoices)"), {"invoices": invoices}
+        ).scalar_one()
     table = _table("#", "line", "USD", "pays for", "state", "id", "how", title=title, numbers=(0, 2))
     for row in rows:
         if row.match_status == "matched":
@@ -575,6 +580,8 @@ def _show_lines(engine: Engine, invoices: list[str], title: str | None = None) -
         identity = escape(row.resource_provider_id or "")
         table.add_row(str(row.ordinal), escape(row.description), f"{row.amount_usd:.2f}", pays, state, identity, how, style=style)
     console.print(table)
+    if count > len(rows):
+        console.print(f"and {count - len(rows):,} more in arcadia.matched_cost_lines", highlight=False)
 
 
 # What the service before did: the first active resource of the line's kind whose name is the same but for case.

@@ -1,6 +1,8 @@
 """The API client against a real HTTP server on loopback: each promise of `digitalocean/client.py`, one test each."""
 
 import gzip
+import io
+import json
 import logging
 import socket
 import threading
@@ -26,6 +28,7 @@ from arcadia_dagster.digitalocean.client import (
     ProviderError,
     TokenRejected,
 )
+from arcadia_dagster.digitalocean.documents import read_items
 from arcadia_dagster_tests.scripted_server import Reply, Request, Server, serving
 
 TOKEN = "dop_v1_0123456789abcdef"
@@ -233,7 +236,9 @@ def test_a_body_that_cannot_be_decompressed_is_an_error(server: Server, client: 
 def test_a_csv_comes_as_it_is(server: Server, client: Client) -> None:
     csv = b"\xef\xbb\xbfproduct,USD\r\nDroplets,$1.00\r\n"
     server.replies(Reply(body=csv, headers={"content-type": "text/csv; charset=utf-8"}))
-    assert client.get_bytes("/v2/x/csv", kind="invoice", accept="text/csv") == csv
+    file = io.BytesIO(b"what was in it before, which is longer than that")
+    client.save("/v2/x/csv", file, kind="invoice", accept="text/csv")
+    assert file.getvalue() == csv
     assert server.seen[0].headers["accept"] == "text/csv"
 
 
@@ -253,7 +258,52 @@ def test_a_csv_comes_as_it_is(server: Server, client: Client) -> None:
 def test_what_is_no_csv_is_an_error(server: Server, client: Client, body: bytes, content_type: str) -> None:
     server.replies(Reply(body=body, headers={"content-type": content_type}))
     with pytest.raises(ProviderError, match="text/csv was asked for"):
-        client.get_bytes("/v2/x/csv", kind="invoice", accept="text/csv")
+        client.save("/v2/x/csv", io.BytesIO(), kind="invoice", accept="text/csv")
+
+
+def save(client: Client, **options: Any) -> bytes:
+    file = io.BytesIO()
+    client.save("/v2/x/csv", file, kind="invoice", accept="text/csv", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Reply(raw=(b"HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ncontent-length: 100\r\n\r\n", b"product,USD\nDrop")),
+        Reply(status=503, body=b"not the CSV but longer than it is"),
+    ],
+    ids=["half of it", "an error"],
+)
+def test_a_file_that_is_asked_for_again_holds_the_last_reply_alone(server: Server, client: Client, broken: Reply) -> None:
+    server.replies(broken, Reply(body=b"product,USD\n", headers={"content-type": "text/csv"}))
+    assert save(client) == b"product,USD\n"
+    assert client.requests == 2
+
+
+def test_a_refused_file_says_why(server: Server, client: Client) -> None:
+    server.replies(Reply(status=403, body={"message": "no"}))
+    with pytest.raises(Forbidden, match="HTTP 403: no; the token lacks the scope billing:read"):
+        save(client, scope="billing:read")
+
+
+def test_a_file_may_be_larger_than_a_reply_in_memory_but_not_endless(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_MAX_BYTES", 1024 * 1024)
+    monkeypatch.setattr(client_module, "_MAX_FILE_BYTES", 3 * 1024 * 1024)
+    server.replies(*(Reply(body=b"a" * size, headers={"content-type": "text/csv"}) for size in (2 << 20, 4 << 20)))
+    assert len(save(client)) == 2 << 20
+    with pytest.raises(ProviderError, match="exceeds 3 MB"):
+        save(client)
+
+
+def test_a_long_reply_may_take_longer(server: Server) -> None:
+    pieces = 30
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ncontent-length: {pieces << 16}\r\n\r\n".encode()
+    server.replies(Reply(raw=(head, *[b"a" * (1 << 16)] * pieces), pause=0.05))
+    with make_client(server.url, timeout=0.3) as client:  # 1.2 s for a short one
+        assert len(save(client)) == pieces << 16
 
 
 # --- errors of the provider
@@ -718,6 +768,37 @@ def test_equal_items_without_id_are_kept(server: Server, client: Client) -> None
     listing = droplets(client, id_field=None)
     assert listing.complete
     assert ids(listing) == [7] * 5
+
+
+def saved_list(client: Client) -> bytes:
+    file = io.BytesIO(b"what was in it before " * 100)
+    client.save_list("/v2/droplets", "droplets", file, kind="droplet", scope="droplet:read")
+    assert [*read_items(file)] == json.loads(file.getvalue())
+    return file.getvalue()
+
+
+def test_a_list_is_saved_as_one_array_however_it_is_cut_into_pages(server: Server, client: Client) -> None:
+    paged(server, [page([7, 7, 7], total=5, more=True), page([7, 7], total=5)])
+    document = saved_list(client)
+    assert json.loads(document) == [{"id": 7}] * 5
+    paged(server, [page([7], total=5, more=True), page([7, 7, 7, 7], total=5)])
+    assert saved_list(client) == document
+    paged(server, [page([], total=0)])
+    assert json.loads(saved_list(client)) == []
+
+
+def test_a_saved_list_that_changes_while_it_is_read_is_saved_anew(server: Server, client: Client) -> None:
+    server.replies(page([1, 2], total=3, more=True), page([3, 4], total=4), page([5, 6], total=3, more=True), page([7], total=3))
+    assert json.loads(saved_list(client)) == [{"id": 5}, {"id": 6}, {"id": 7}]
+
+
+def test_a_saved_list_that_is_not_all_there_is_is_an_error(server: Server, client: Client) -> None:
+    paged(server, [page([1, 2], total=4, more=True), page([3], total=4), page([], total=4)])
+    with pytest.raises(ProviderError, match=r"the listing does not add up, read twice: .*meta.total 4"):
+        saved_list(client)
+    paged(server, [page([1, 2], total=3, more=True), Reply(status=404, body={})])
+    with pytest.raises(NotFound):
+        saved_list(client)
 
 
 def test_a_total_is_not_needed_where_it_is_optional(server: Server, client: Client) -> None:

@@ -1,11 +1,14 @@
 """Invoice documents and the meaning of their lines: every sample file, every wording, and properties over any document."""
 
 import csv
-import dataclasses
 import io
+import itertools
 import json
 import random
 import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -16,17 +19,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arcadia_dagster.digitalocean import products
+from arcadia_dagster.digitalocean import documents, invoices, products
+from arcadia_dagster.digitalocean.documents import ItemsWriter, write_items
 from arcadia_dagster.digitalocean.invoices import (
     Charge,
-    Document,
     InvoiceError,
     InvoiceLine,
     LookUp,
-    difference,
+    Reading,
     meaning_of,
-    parse_csv,
-    parse_items,
 )
 
 DATA = Path(__file__).parent / "data" / "invoices"
@@ -36,13 +37,33 @@ decode = msgspec.json.Decoder(float_hook=Decimal).decode
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def read_csv(document: bytes) -> Document:
-    return parse_csv(document)
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A CSV that has been read to its end."""
+
+    lines: list[InvoiceLine]
+    warnings: list[str]
+
+
+def read_csv(document: bytes) -> Read:
+    read = invoices.parse_csv(io.BytesIO(document))
+    return Read(lines=[*read.lines], warnings=read.warnings)
+
+
+def parse_items(items: Iterable[object]) -> list[InvoiceLine]:
+    return [*invoices.parse_items(items)]
 
 
 def read_items(item_list: list[dict[str, Any]]) -> list[InvoiceLine]:
     """The lines of items that have been sent as JSON."""
     return parse_items(decode(encode({"invoice_items": item_list}))["invoice_items"])
+
+
+def difference(items: list[InvoiceLine], csv: list[InvoiceLine]) -> str | None:
+    readings = [Reading(lambda lines=lines: lines) for lines in (items, csv)]
+    for reading, lines in zip(readings, (items, csv), strict=True):
+        assert [*reading] == lines
+    return invoices.difference(*readings)
 
 
 def sample(name: str) -> list[InvoiceLine]:
@@ -543,8 +564,8 @@ def cell(rng: random.Random, text: str) -> str:
 
 
 def plain(line: InvoiceLine) -> dict[str, object]:
-    fields = dataclasses.asdict(line)
-    del fields["meaning"], fields["ordinal"]
+    fields = msgspec.structs.asdict(line)
+    del fields["ordinal"]
     return fields
 
 
@@ -723,7 +744,7 @@ def test_a_damaged_document_gives_a_line_for_every_row_or_one_clear_error(at, cu
     document = whole[:at] + put + whole[at + cut :]
     lines = lines_or_refusal(document)
     if lines is not None and b'"' not in put:
-        rows = re.split(r"\r\n|\r|\n", document.decode())
+        rows = re.split(r"\r\n|\r|\n", document.decode("utf-8-sig"))
         header = next(
             number for number, row in enumerate(rows) if {"product", "description", "USD"} <= {name.strip() for name in row.split(",")}
         )
@@ -763,6 +784,82 @@ def test_any_items_give_as_many_lines_or_one_clear_error(any_items):
     assert "\n" not in sentence
 
 
+class Dribble(io.RawIOBase):
+    """The bytes of a document, a few with each read."""
+
+    def __init__(self, document: bytes, rng: random.Random) -> None:
+        self.bytes, self.rng = io.BytesIO(document), rng
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *place: int) -> int:
+        return self.bytes.seek(*place)
+
+    def readinto(self, buffer: memoryview) -> int:
+        part = self.bytes.read(self.rng.randint(1, min(len(buffer), 9)))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+PIECES = [b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"\xe2\x82", b"\xe2\x82\xac", b"\xef\xbb\xbf", b"product,description,USD\n",
+          HEADER.encode() + b"\r\n", b"Droplets,,x (s),1,,,$1,,\n", b"Droplets,b,$1\n"]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    document=st.lists(st.sampled_from(PIECES) | st.binary(max_size=4), max_size=10).map(b"".join)
+    | st.builds(lambda at, put: SMALL.read_bytes()[:at] + put + SMALL.read_bytes()[at:], st.integers(0, 1200), st.sampled_from(PIECES)),
+    chunk=st.integers(1, 50),
+    rng=st.randoms(use_true_random=False),
+)
+def test_how_a_document_arrives_makes_no_difference(document, chunk, rng):
+    def read(stream):
+        try:
+            read = invoices.parse_csv(stream)
+            return [*read.lines], read.warnings
+        except InvoiceError as problem:
+            return str(problem)
+
+    whole = read(io.BytesIO(document))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(invoices, "_CHUNK", chunk)
+        assert read(io.BufferedReader(Dribble(document, rng), chunk)) == whole
+
+
+def test_the_bytes_that_are_no_text_are_shown_after_a_mark_of_the_byte_order_too():
+    assert refusal(b"\xef\xbb\xbfproduct\nab\xff\xfecd").startswith("line 2: the bytes b'\\xff\\xfecd' are not UTF-8")
+
+
+def test_a_stream_stays_open_and_can_be_read_again():
+    stream = io.BytesIO(SMALL.read_bytes())
+    first = invoices.parse_csv(stream)
+    next(first.lines)
+    assert [*invoices.parse_csv(stream).lines] == sample(SMALL.name)
+    del first
+    assert not stream.closed
+
+
+@settings(deadline=None)
+@given(
+    items=st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers() | CENTS | st.none(), max_size=3), max_size=6),
+    cuts=st.lists(st.integers(0, 6), max_size=3).map(sorted),
+)
+def test_items_are_the_same_document_however_they_are_cut_into_pages(items, cuts):
+    at_once, in_pages = io.BytesIO(), io.BytesIO(b"x" * 1000)
+    write_items(at_once, items)
+    writer = ItemsWriter(in_pages)
+    for start, stop in itertools.pairwise([0, *cuts, len(items)]):
+        writer.add(items[start:stop])
+    writer.end()
+    assert in_pages.getvalue() == at_once.getvalue()
+    assert len(writer) == len(items)
+    assert [*documents.read_items(in_pages)] == decode(at_once.getvalue()) == items
+
+
 # --- the two documents of one invoice
 
 
@@ -774,10 +871,11 @@ def test_documents_that_hold_the_same_lines_agree_in_any_order():
 
 
 def test_a_column_that_one_document_leaves_empty_is_not_compared():
-    older = [dataclasses.replace(line, category="", hours=None) for line in sample(SMALL.name)]
+    older = [msgspec.structs.replace(line, category="", hours=None) for line in sample(SMALL.name)]
     assert difference(items(), older) is None
     assert (
-        difference([dataclasses.replace(line, started_at=line.started_at + timedelta(milliseconds=1)) for line in items()], older) is None
+        difference([msgspec.structs.replace(line, started_at=line.started_at + timedelta(milliseconds=1)) for line in items()], older)
+        is None
     )
 
 
@@ -794,7 +892,7 @@ def test_a_missing_line_is_named():
 
 def test_lines_alike_are_counted():
     line = sample(SMALL.name)[0]
-    other = dataclasses.replace(line, description="b")
+    other = msgspec.structs.replace(line, description="b")
     assert difference([line, line, other], [line, other, line]) is None
     assert "3 lines" in difference([line, line, other], [line, other, other])
 
@@ -813,11 +911,50 @@ def test_lines_alike_are_counted():
 )
 def test_a_field_that_differs_is_named(field, value):
     lines = sample(SMALL.name)
-    changed = [dataclasses.replace(lines[0], **{field: value}), *lines[1:]]
+    changed = [msgspec.structs.replace(lines[0], **{field: value}), *lines[1:]]
     sentence = difference(items(), changed)
     assert sentence.endswith(f"is not in the items: they differ in {field}")
     assert "line 1 of the items" in sentence
     assert "\n" not in sentence
+
+
+def made(description: str, amount: int, ordinal: int = 1) -> InvoiceLine:
+    line = sample(SMALL.name)[0]
+    return msgspec.structs.replace(line, product="P", description=description, amount=Decimal(amount), ordinal=ordinal)
+
+
+def test_minus_one_is_not_minus_two():
+    one, two = (made(description, amount) for description, amount in (("a", -1), ("b", -2)))
+    other_one, other_two = (made(description, amount) for description, amount in (("a", -2), ("b", -1)))
+    assert "they differ in amount" in difference([one, two], [other_one, other_two])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    documents=st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=12), min_size=2, max_size=2),
+    buckets=st.sampled_from([1, 2, 7, 1 << 16]),
+)
+def test_what_differs_is_found_however_little_is_kept(documents, buckets):
+    """Against a count of all lines, held at once."""
+    items, csv = ([made(text, 1, ordinal) for ordinal, text in enumerate(document, 1)] for document in documents)
+    counts_of_items, counts_of_csv = map(Counter, documents)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(invoices, "_BUCKETS", buckets)
+        sentence = difference(items, csv)
+    assert (sentence is None) == (counts_of_items == counts_of_csv)
+    for lines, surplus, words in (
+        (items, counts_of_items - counts_of_csv, "line {} of the items, 'P' '{}' $1, is not in the CSV"),
+        (csv, counts_of_csv - counts_of_items, "line {} of the CSV, 'P' '{}' $1, is not in the items"),
+    ):
+        first = next((line for line in lines if line.description in surplus), None)
+        assert first is None or words.format(first.ordinal, first.description) in sentence
+
+
+def test_documents_that_differ_in_every_line_are_compared_without_keeping_them(monkeypatch):
+    monkeypatch.setattr(invoices, "_LOOKED_INTO", 3)
+    items, csv = ([made(f"{name}-{number}", 1, number) for number in range(1, 50)] for name in "ab")
+    sentence = difference(items, csv)
+    assert "line 1 of the items, 'P' 'a-1' $1, is not in the CSV; line 1 of the CSV, 'P' 'b-1' $1, is not in the items" in sentence
 
 
 def test_sample_items_are_the_documented_shape():

@@ -94,15 +94,7 @@ def test_listings_left_out_would_have_told_nothing_new(data):
     assert account.listing(kind, moment) == account.listing(kind, before)
 
 
-STILL_WRONG = {
-    2: "matching compares a line's size with that of today, not of its time",
-    5: "matching takes the line of a Service's load balancer for its cluster's",
-}
-
-
-@pytest.mark.parametrize(
-    "seed", [3, *(pytest.param(seed, marks=pytest.mark.xfail(strict=True, reason=reason)) for seed, reason in STILL_WRONG.items())]
-)
+@pytest.mark.parametrize("seed", [2, 3, 5])
 def test_a_small_account_has_no_line_wrong_in_any_mode(engine, seed):
     account = GeneratedAccount(seed, 20)
     verdicts = [verdict for mode in MODES for verdict in run(engine, account, mode)]

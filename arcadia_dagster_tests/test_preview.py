@@ -1,5 +1,6 @@
 """The month to date: the provider's preview as an invoice of its own kind, replaced at each run and gone when the real one arrives."""
 
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -15,8 +16,8 @@ from arcadia_dagster.demo.account import SimulatedInvoice, messy_account, total
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.matching import explain
+from arcadia_dagster_tests.books import as_csv, item
 from arcadia_dagster_tests.commands import arcadia
-from arcadia_dagster_tests.test_billing import as_csv, item
 from arcadia_dagster_tests.test_dagster import Location, failures, metadata, run_check
 
 WEB, GPU, GONE = 410_000_101, 448_543_583, 999
@@ -227,7 +228,7 @@ def test_an_imported_invoice_is_a_real_one(may):
     may.account.preview = so_far(1, "2026-06")
     may.discover()
     (account_id,) = may.rows("select account_id from arcadia.cloud_accounts")[0]
-    billing.import_csv(may.engine, account_id, as_csv(item("web-01 (s)", start="2026-05-01", end="2026-06-01")))
+    billing.import_csv(may.engine, account_id, io.BytesIO(as_csv(item("web-01 (s)", start="2026-05-01", end="2026-06-01"))))
     assert may.months() == ["2026-06"]
 
 

@@ -55,7 +55,7 @@ select '{INVOICE}' as invoice_uuid, row_number() over (order by n, turn)::intege
 UNMATCHED = f"""
 insert into arcadia.cloud_cost_lines ({", ".join(COLUMNS)}, {", ".join(OUTCOME)})
 select {", ".join(COLUMNS)}, 'unmatched', null, null, jsonb_build_object('reason', 'not looked at') from billed_line
-"""  # noqa: S608
+"""
 BARE_JOIN = """
 select count(*) from arcadia.cloud_cost_lines l join arcadia.resource_names n using (name_key)
   join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = l.account_id and r.kind = l.kind
@@ -154,7 +154,8 @@ def main() -> None:
             conn.execute(text(INVENTORY), {"resources": resources, "account_id": account_id})
             conn.execute(
                 text(
-                    "insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, '2026-04-01')"
+                    "insert into arcadia.cloud_invoices (invoice_uuid, account_id, period)"
+                    " values (:invoice_uuid, :account_id, '2026-04-01')"
                 ),
                 {"invoice_uuid": INVOICE, "account_id": account_id},
             )

@@ -11,6 +11,7 @@ and case-insensitive name, first active hit) is judged on the same lines.
 """
 
 import argparse
+import io
 import os
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.demo.rules import next_month
+from arcadia_dagster.digitalocean.documents import write_items
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.matching import rematch
@@ -112,7 +114,10 @@ def _ingest(engine: Engine, account_id: int, invoice: Invoice, *, with_items: bo
     invoice_uuid = str(uuid.uuid4())
     header = billing.InvoiceHeader(invoice_uuid=invoice_uuid, invoice_id=None, period=invoice.month.date(), amount=invoice.amount)
     billing.record_invoices(engine, begin(engine, account_id=account_id, kind="invoice"), [header])
-    done = billing.ingest(engine, account_id, invoice_uuid, items=invoice.items if with_items else None, csv=invoice.csv())
+    items = io.BytesIO() if with_items else None
+    if items is not None:
+        write_items(items, invoice.items)
+    done = billing.ingest(engine, account_id, invoice_uuid, items=items, csv=io.BytesIO(invoice.csv()))
     assert done.line_count == len(invoice.lines), done
     assert done.residual == 0, done
     assert done.discrepancy is None, done

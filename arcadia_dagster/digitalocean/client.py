@@ -1,6 +1,6 @@
 """The provider's API over HTTP: the token, paging, retries, the request budget, and proof that a listing is complete.
 
-What comes out is decoded JSON (numbers with a fraction are Decimal) or bytes, or one `ProviderError` that says what
+What comes out is decoded JSON (numbers with a fraction are Decimal) or a file, or one `ProviderError` that says what
 to do. What the fields of an item mean belongs in `kinds.py` and `invoices.py`; nothing here knows a kind, a database
 or Dagster.
 """
@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, BinaryIO, Protocol, Self, TypeAlias
 
 import httpcore
 import httpx  # noqa: TID251
 import msgspec
 import stamina
+
+from arcadia_dagster.digitalocean.documents import ItemsWriter
 
 PUBLIC_API = "https://api.digitalocean.com"
 
@@ -33,8 +35,10 @@ Items: TypeAlias = list[Item]
 Params: TypeAlias = Mapping[str, str | int]
 
 _PER_PAGE = 200  # the most that the provider allows
-_MAX_PAGES = 5_000
-_MAX_BYTES = 64 * 1024 * 1024
+_MAX_PAGES = 50_000
+_MAX_BYTES = 64 * 1024 * 1024  # of a reply that is kept in memory
+_MAX_FILE_BYTES = 1024 * 1024 * 1024  # of one that goes to a file; a line of an invoice CSV is some 130 bytes
+_SLOWEST = 64 * 1024  # bytes a second: what a reply brings adds to the time that it may take
 _MAX_WAIT = 3600.0  # the request budget renews within the hour, so nothing honest asks for a longer wait
 _MAX_BACKOFF = 60.0
 
@@ -164,7 +168,8 @@ class Client:
     ) -> None:
         """Prepare a client; nothing is sent yet.
 
-        `timeout` is in seconds for each step (connect, read, write); a reply as a whole may take four times as long.
+        `timeout` is in seconds for each step (connect, read, write); a reply as a whole may take four times as long,
+        and as much longer as 64 KB a second need for what it brings.
         `backoff` is the wait before the first retry, in seconds; it doubles from one to the next, and a random part of
         the first is added. `on_wait(seconds, reason)` is told of each wait, before it.
 
@@ -219,18 +224,18 @@ class Client:
         content, reply = self._request("GET", path, kind=kind, scope=scope, params=params)
         return self._object(content, reply, kind=kind, path=path)
 
-    def get_bytes(self, path: str, *, kind: str, scope: str | None = None, accept: str) -> bytes:
-        """The document at `path`, which is asked for as the media type `accept`, for example `text/csv`.
+    def save(self, path: str, file: BinaryIO, *, kind: str, scope: str | None = None, accept: str) -> None:
+        """Put the document at `path`, which is asked for as the media type `accept` (for example `text/csv`), into `file`.
 
-        Raises ProviderError, also where HTML, JSON or nothing came instead.
+        `file` then holds that document and nothing else. Raises ProviderError, also where HTML, JSON or nothing came
+        instead; what the file holds then is of no use.
         """
-        content, reply = self._request("GET", path, kind=kind, scope=scope, accept=accept)
+        _, reply = self._request("GET", path, kind=kind, scope=scope, accept=accept, file=file)
         media_type = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-        beginning = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        beginning = _beginning(file)
         if beginning in {b"", b"<", b"{", b"["} or media_type.endswith(("html", "json")):
-            what = "nothing" if not content else f"something else ({media_type or 'no content type'})"
+            what = "nothing" if not file.tell() else f"something else ({media_type or 'no content type'})"
             raise self._error(reply, kind=kind, path=path, message=f"{accept} was asked for and {what} came")
-        return content
 
     def post(self, path: str, body: Mapping[str, Any], *, kind: str, scope: str | None = None) -> dict[str, Any]:
         """Send `body` as JSON and return the JSON object that comes back. Raises ProviderError.
@@ -285,14 +290,13 @@ class Client:
         error: ProviderError | None = None
         try:
             for _ in range(2):
-                items: dict[str, Item] = {}
+                items = _Distinct(id_field)
                 try:
                     problem = self._read_pages(
                         items,
                         path,
                         key,
                         kind=kind,
-                        id_field=id_field,
                         scope=scope,
                         params=params,
                         paging=paging,
@@ -303,25 +307,32 @@ class Client:
                     seen = items
                     break
             else:
-                error = ProviderError(
-                    kind=kind,
-                    path=path,
-                    status=200,
-                    message=f"the listing does not add up, read twice: {problem}",
-                    advice="the listing is incomplete; run again when the account is not changing",
-                )
+                error = _does_not_add_up(problem, kind=kind, path=path)
         except ProviderError as failure:
             error = failure
         return Listing(items=[*seen.values()], requests=self._local.requests - before, error=error, id_field=id_field)
 
+    def save_list(self, path: str, key: str, file: BinaryIO, *, kind: str, scope: str | None = None) -> None:
+        """Put every item under `key` on all pages of `path` into `file`, as one JSON array (see `documents.py`).
+
+        Pages go to the file as they arrive. They are read as `list` does, equal items being legal and `meta.total`
+        being always there. Raises ProviderError where that is not all there is; what the file holds then is of no use.
+        """
+        for _ in range(2):
+            items = ItemsWriter(file)
+            problem = self._read_pages(items, path, key, kind=kind, scope=scope, params=None, paging=Paging.PAGES)
+            if problem is None:
+                items.end()
+                return
+        raise _does_not_add_up(problem, kind=kind, path=path)
+
     def _read_pages(
         self,
-        items: dict[str, Item],
+        items: "_Items",
         path: str,
         key: str,
         *,
         kind: str,
-        id_field: str | None,
         scope: str | None,
         params: Params | None,
         paging: Paging,
@@ -337,8 +348,7 @@ class Client:
             known = len(items)
             try:
                 page = _Page.read(body, key, number, paging)
-                for item in page.items:
-                    items[str(len(items)) if id_field is None else _id(item, id_field)] = item
+                items.add(page.items)
             except ValueError as error:
                 raise ProviderError(kind=kind, path=path, status=200, message=f"page {number}: {error}", advice=_NOT_THE_API) from None
             if None not in (total, page.total) and total != page.total:
@@ -393,6 +403,7 @@ class Client:
         params: Params | None = None,
         accept: str = "application/json",
         body: bytes | None = None,
+        file: BinaryIO | None = None,
     ) -> tuple[bytes, httpx.Response]:
         for attempt in stamina.retry_context(
             on=lambda error: isinstance(error, ProviderError) and error._again,
@@ -404,7 +415,7 @@ class Client:
         ):
             with attempt:
                 try:
-                    return self._send(method, path, kind=kind, scope=scope, params=params, accept=accept, body=body)
+                    return self._send(method, path, kind=kind, scope=scope, params=params, accept=accept, body=body, file=file)
                 except ProviderError as error:
                     if error._again is True and attempt.num < self._attempts:
                         self._on_wait(attempt.next_wait, f"{kind}: {error.message}; trying again")
@@ -421,8 +432,9 @@ class Client:
         params: Params | None,
         accept: str,
         body: bytes | None,
+        file: BinaryIO | None,
     ) -> tuple[bytes, httpx.Response]:
-        """One HTTP request: the whole body and the reply's head, or ProviderError."""
+        """One HTTP request: the whole body and the reply's head, or ProviderError. With `file`, the body of a 200 is there."""
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": "application/json"}
         window = next((window for prefix, window in self._special if path == prefix or path.startswith(f"{prefix}/")), None)
         window_from = 0.0 if window is None else window.acquire(path, self._on_wait)
@@ -430,14 +442,23 @@ class Client:
         self._local.requests += 1
         self._local.deadline = time.monotonic() + 4 * self._timeout
         content = bytearray()
+        if file is not None:  # there may be the half of an earlier reply in it
+            file.seek(0)
+            file.truncate()
         try:
             with self._http.stream(method, self._base + path, params=params, headers=headers, content=body) as reply:
                 held = self._budget.heard(reply.headers)
+                into_file = file if reply.status_code == 200 else None
+                size, limit = 0, _MAX_BYTES if into_file is None else _MAX_FILE_BYTES
                 for chunk in reply.iter_bytes():
-                    content += chunk
-                    if len(content) > _MAX_BYTES:
-                        too_much = f"the body exceeds {_MAX_BYTES >> 20} MB"
-                        raise self._error(reply, kind=kind, path=path, message=too_much)
+                    size += len(chunk)
+                    self._local.deadline += len(chunk) / _SLOWEST
+                    if size > limit:
+                        raise self._error(reply, kind=kind, path=path, message=f"the body exceeds {limit >> 20} MB")
+                    if into_file is None:
+                        content += chunk
+                    else:
+                        into_file.write(chunk)
         except httpx.RequestError as error:
             raise self._broken(error, method, kind=kind, path=path) from error
         finally:
@@ -520,6 +541,45 @@ def _advice(status: int, wait: float) -> str:
         401: "the token was not accepted: check DO_API_TOKEN",
         404: "it does not exist, or this is not the API: check DIGITALOCEAN_API_URL",
     }.get(status, "trying again does not help" if status >= 400 else _NOT_THE_API)
+
+
+def _does_not_add_up(problem: str | None, *, kind: str, path: str) -> ProviderError:
+    return ProviderError(
+        kind=kind,
+        path=path,
+        status=200,
+        message=f"the listing does not add up, read twice: {problem}",
+        advice="the listing is incomplete; run again when the account is not changing",
+    )
+
+
+def _beginning(file: BinaryIO) -> bytes:
+    """The first byte of a text that is no white space, b"" if there is none; all of the text before it has been read then."""
+    file.seek(0)
+    chunk = file.read(4096).removeprefix(b"\xef\xbb\xbf")
+    while chunk and not chunk.strip():
+        chunk = file.read(4096)
+    return chunk.lstrip()[:1]
+
+
+class _Items(Protocol):
+    """Where the items of the pages go."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, items: Items) -> None: ...
+
+
+class _Distinct(dict[str, Item]):
+    """Items by their id, or all of them where `id_field` is None. `add` raises ValueError for an item without id."""
+
+    def __init__(self, id_field: str | None) -> None:
+        super().__init__()
+        self._id_field = id_field
+
+    def add(self, items: Items) -> None:
+        for item in items:
+            self[str(len(self)) if self._id_field is None else _id(item, self._id_field)] = item
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
+import msgspec
+
 
 class Charge(StrEnum):
     """What sort of thing a line pays for."""
@@ -30,8 +32,7 @@ class LookUp(StrEnum):
     IP = "ip"  # it is the address, which is also the provider's id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Meaning(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a line's product and texts say, without any inventory.
 
     `kind` is that of the resource paid for; "account", "tax" or "credit" where that is no resource; None for an unknown product. `name`,

@@ -1,25 +1,34 @@
 """Balance, invoices, previews and their lines: stored as received, added up to the cent, matched in the transaction that stores them.
 
-Documents are read by `digitalocean/invoices.py`, lines are matched by `matching.py`. Nothing is fetched here.
+Documents are read by `digitalocean/invoices.py`, lines are matched by `matching.py`. Nothing is fetched here. Documents are files and
+their lines pass one by one: no invoice is too long to be stored.
 """
 
 import hashlib
+import io
+import shutil
+import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from functools import lru_cache
+from itertools import islice
+from typing import Any, BinaryIO
 
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
+from arcadia_dagster.digitalocean.documents import read_items
 from arcadia_dagster.digitalocean.invoices import (
     Charge,
     InvoiceError,
     InvoiceLine,
     LookUp,
+    Meaning,
+    Reading,
     difference,
     parse_csv,
     parse_items,
@@ -31,6 +40,9 @@ from arcadia_dagster.ledger.tables import BY_NAME
 
 _encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
+_PART = 256 * 1024  # bytes of a document that are on their way to the database at a time
+_LARGEST = 1_000_000_000  # bytes: the most that a bytea can hold, rounded down
+_BATCH = 200  # rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,117 +194,169 @@ def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeade
     return dict(counts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A document to keep in the header of its invoice."""
+
+    file: BinaryIO
+    sha256: str
+
+
+_Documents = Mapping[str, _Document | None]  # by "items" and "csv"; None takes away what is kept, what is not named stays
+
+
 def ingest(
     engine: Engine,
     account_id: int,
     invoice_uuid: str,
     *,
-    items: Sequence[Mapping[str, Any]] | None,
-    csv: bytes | None,
+    items: BinaryIO | None,
+    csv: BinaryIO | None,
     warning: str | None = None,
 ) -> Ingested:
     """Store one invoice's documents and lines as a whole, matched, in one transaction.
 
-    `items` are its JSON items and carry the ids; `csv` is the printed document, the cross-check, and the fallback where items are None.
-    `warning` says why one of the two is missing. The same documents again write nothing.
+    `items` are its JSON items, as `digitalocean/documents.py` writes them, and carry the ids; `csv` is the printed document, the
+    cross-check, and the fallback where items are None. Both are read several times. `warning` says why one of the two is missing. The same
+    documents again write nothing.
 
     Raises InvoiceError where a line cannot be read: the invoice is then `failed` with that sentence, its documents are kept, and lines
     stored before stay as they were.
     """
-    items_document = None if items is None else _encoder.encode(items)
-    documents = {
-        "items_document": items_document,
-        "items_sha256": _digest(items_document),
-        "csv_document": csv,
-        "csv_sha256": _digest(csv),
-    }
+    documents: dict[str, _Document | None] = {}
     try:
-        lines, discrepancy = _read(items, csv)
+        for name, file in (("items", items), ("csv", csv)):
+            documents[name] = None if file is None else _document(name, file)
+        lines, cross_check, notes = _readings(items, csv)
+        with engine.begin() as conn:
+            lock(conn, "billing", account_id)
+            # The same document may have been imported by hand; the provider's own invoice takes its place.
+            conn.execute(
+                text(
+                    "delete from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :csv_sha256"
+                    " and invoice_uuid <> :invoice_uuid and amount is null"
+                ),
+                {
+                    "account_id": account_id,
+                    "csv_sha256": kept.sha256 if (kept := documents["csv"]) else None,
+                    "invoice_uuid": invoice_uuid,
+                },
+            )
+            written = _store_lines(conn, account_id, invoice_uuid, lines)
+            notes += [note for note in (cross_check and difference(lines, cross_check), warning) if note]
+            discrepancy = "; ".join(notes) or None
+            return _close(conn, account_id, invoice_uuid, lines, written=written, discrepancy=discrepancy, documents=documents)
     except InvoiceError as problem:
         fail(engine, account_id, invoice_uuid, str(problem), documents)
         raise
-    if warning:
-        discrepancy = f"{discrepancy}; {warning}" if discrepancy else warning
-    with engine.begin() as conn:
-        lock(conn, "billing", account_id)
-        # The same document may have been imported by hand; the provider's own invoice takes its place.
-        conn.execute(
-            text(
-                "delete from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :csv_sha256"
-                " and invoice_uuid <> :invoice_uuid and amount is null"
-            ),
-            {"account_id": account_id, "csv_sha256": documents["csv_sha256"], "invoice_uuid": invoice_uuid},
-        )
-        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
 
 
-def fail(engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: Mapping[str, Any] | None = None) -> None:
+def fail(engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: _Documents | None = None) -> None:
     """Mark an invoice as failed with the sentence that says why, keeping the documents that came and the lines stored before."""
-    documents = documents or {}
-    kept = "".join(f", {name} = :{name}" for name in documents)
     with engine.begin() as conn:
         lock(conn, "billing", account_id)
         conn.execute(
             text(
-                f"update arcadia.cloud_invoices set status = 'failed', error = :error, tried_at = clock_timestamp(){kept}"
+                "update arcadia.cloud_invoices set status = 'failed', error = :error, tried_at = clock_timestamp()"
                 " where invoice_uuid = :invoice_uuid and account_id = :account_id"
             ),
-            {**documents, "error": error, "invoice_uuid": invoice_uuid, "account_id": account_id},
+            {"error": error, "invoice_uuid": invoice_uuid, "account_id": account_id},
         )
+        _keep(conn, account_id, invoice_uuid, documents or {})
 
 
-def import_csv(engine: Engine, account_id: int, csv: bytes) -> Ingested:
+def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
     """Store an invoice CSV that somebody downloaded. A file is known by its content: the same content again writes nothing.
 
-    The file does not say what the invoice amounts to, nor its uuid: `amount` stays NULL, and the uuid is made from the content. The month
-    is the one in which most lines begin. Raises InvoiceError where the file cannot be read or has no line with a time.
+    `csv` is read once, from where it is to its end. It does not say what the invoice amounts to, nor its uuid: `amount` stays NULL, and the
+    uuid is made from the content. The month is the one in which most lines begin. Raises InvoiceError where the file cannot be read or has
+    no line with a time.
     """
-    digest = _digest(csv)
-    lines, discrepancy = _read(None, csv)
-    starts = Counter(line.started_at.date().replace(day=1) for line in lines if line.started_at is not None)
-    if not starts:
-        raise InvoiceError("the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?")
-    period = max(starts, key=lambda month: (starts[month], month))
-    with engine.begin() as conn:
-        lock(conn, "billing", account_id)
-        known = conn.execute(
-            text("select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"),
-            {"account_id": account_id, "digest": digest},
-        ).scalar()
-        if known is not None:
-            return _summary(conn, known, written=False)
-        invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{digest}"))
-        conn.execute(
-            text("insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, :period)"),
-            {"invoice_uuid": invoice_uuid, "account_id": account_id, "period": period},
+    with tempfile.TemporaryFile() as file:  # it may be a pipe, or change while it is worked on
+        shutil.copyfileobj(csv, file)
+        document = _document("csv", file)
+        with engine.begin() as conn:
+            lock(conn, "billing", account_id)
+            known = conn.execute(
+                text(
+                    "select invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and csv_sha256 = :digest"
+                    " and line_count is not null"  # the provider's own invoice has none if its items could never be read
+                ),
+                {"account_id": account_id, "digest": document.sha256},
+            ).scalar()
+            if known is not None:
+                return _summary(conn, known, written=False)
+            warnings = parse_csv(file).warnings
+            months: Counter[tuple[int, int]] = Counter()
+
+            def lines() -> Iterator[InvoiceLine]:
+                months.clear()
+                for line in parse_csv(file).lines:
+                    if line.started_at is not None:
+                        months[line.started_at.year, line.started_at.month] += 1
+                    yield line
+
+            reading = Reading(lines, to_compare=False)
+            invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{document.sha256}"))
+            conn.execute(  # before its lines, which refer to it; which month it bills is known after them
+                text("insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, now())"),
+                {"invoice_uuid": invoice_uuid, "account_id": account_id},
+            )
+            _store_lines(conn, account_id, invoice_uuid, reading)
+            if not months:
+                raise InvoiceError(
+                    "the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?"
+                )
+            conn.execute(
+                text("update arcadia.cloud_invoices set period = :period where invoice_uuid = :invoice_uuid"),
+                {"period": date(*max(months, key=lambda month: (months[month], month)), 1), "invoice_uuid": invoice_uuid},
+            )
+            discrepancy = "; ".join(warnings) or None
+            return _close(conn, account_id, invoice_uuid, reading, written=True, discrepancy=discrepancy, documents={"csv": document})
+
+
+def _document(name: str, file: BinaryIO) -> _Document:
+    """A document to keep, with its digest. Raises InvoiceError for one that is too large to be kept."""
+    size = file.seek(0, io.SEEK_END)
+    if size > _LARGEST:
+        raise InvoiceError(
+            f"the invoice's {'CSV' if name == 'csv' else 'JSON items'} are {size:,} bytes, and the ledger keeps documents of up to"
+            f" {_LARGEST:,}; ask for a change if this is a real invoice"
         )
-        documents = {"csv_document": csv, "csv_sha256": digest}
-        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
+    sha256 = hashlib.sha256()
+    for part in _parts(file):
+        sha256.update(part)
+    return _Document(file=file, sha256=sha256.hexdigest())
 
 
-def _digest(document: bytes | None) -> str | None:
-    return None if document is None else hashlib.sha256(document).hexdigest()
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while part := file.read(_PART):
+        yield part
 
 
-def _read(items: Sequence[Mapping[str, Any]] | None, csv: bytes | None) -> tuple[list[InvoiceLine], str | None]:
-    """The lines, and where the two documents disagree. A CSV that cannot be read is a disagreement while the items can."""
+def _readings(items: BinaryIO | None, csv: BinaryIO | None) -> tuple[Reading, Reading | None, list[str]]:
+    """The lines; those of the document they are checked against, which has been read; and what is to be said of the latter.
+
+    A CSV that cannot be read is a disagreement while the items can.
+    """
     if items is None:
         if csv is None:
             raise InvoiceError("neither the JSON items nor the CSV of this invoice could be read")
-        document = parse_csv(csv)
-        return document.lines, "; ".join(document.warnings) or None
-    lines = parse_items(items)
+        return Reading(lambda: parse_csv(csv).lines, to_compare=False), None, parse_csv(csv).warnings
     if csv is None:
-        return lines, None
+        return Reading(lambda: parse_items(read_items(items)), to_compare=False), None, []
+    lines, cross_check = Reading(lambda: parse_items(read_items(items))), Reading(lambda: parse_csv(csv).lines)
     try:
-        document = parse_csv(csv)
+        warnings = parse_csv(csv).warnings
+        for _ in cross_check:
+            pass
     except InvoiceError as problem:
-        return lines, f"the CSV cannot be read: {problem}"
-    notes = [*document.warnings, difference(lines, document.lines)]
-    return lines, "; ".join(note for note in notes if note) or None
+        return lines, None, [f"the CSV cannot be read: {problem}"]
+    return lines, cross_check, warnings
 
 
-_COLUMNS = (
+COLUMNS = (
     "invoice_uuid",
     "ordinal",
     "account_id",
@@ -327,8 +391,8 @@ def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ..
         line.group_description,
         line.description,
         line.hours,
-        line.started_at,
-        line.ended_at,
+        _time_text(line.started_at),
+        _time_text(line.ended_at),
         line.amount,
         line.project_name,
         line.category,
@@ -343,13 +407,18 @@ def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ..
         line.resource_uuid,
         str(meaning.charge),
         meaning.reason,
-        _billed_id(line),
+        _billed_id(line, meaning),
     )
 
 
-def _billed_id(line: InvoiceLine) -> str | None:
+@lru_cache(maxsize=4096)
+def _time_text(time: datetime | None) -> str | None:
+    """A time in UTC as the database reads it and JSON writes it: psycopg needs longer for a datetime than for the rest of a row."""
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
+
+
+def _billed_id(line: InvoiceLine, meaning: Meaning) -> str | None:
     """The provider id that the line itself names, whether or not anybody has seen it: an IP is the id of a reserved IP."""
-    meaning = line.meaning
     if meaning.charge is not Charge.RESOURCE or meaning.kind is None:
         return None
     ids = (line.resource_id, line.resource_uuid)
@@ -358,62 +427,131 @@ def _billed_id(line: InvoiceLine) -> str | None:
     return ids[0] or ids[1] or (meaning.name if meaning.look_up is LookUp.IP else None)
 
 
-def _store(
-    conn: Connection,
-    account_id: int,
-    invoice_uuid: str,
-    *,
-    lines: Sequence[InvoiceLine],
-    discrepancy: str | None,
-    documents: Mapping[str, Any],
-) -> Ingested:
-    """Replace the invoice's lines by these, matched, and close its header. The caller holds the account's billing lock."""
-    rows = [_row(line, invoice_uuid, account_id) for line in lines]
-    digest = hashlib.sha256(_encoder.encode([row[1:] for row in rows])).hexdigest()
+class _Rows:
+    """The rows of an invoice's lines, made as they pass; `digest` is of those that have passed, without the invoice that they are of."""
+
+    def __init__(self, lines: Iterable[InvoiceLine], invoice_uuid: str, account_id: int) -> None:
+        self._rows = (_row(line, invoice_uuid, account_id) for line in lines)
+        self._sha256 = hashlib.sha256(b"[")
+        self._separator = b""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while batch := [*islice(self._rows, _BATCH)]:
+            self._sha256.update(self._separator + _encoder.encode([row[1:] for row in batch])[1:-1])
+            self._separator = b","
+            yield from batch
+
+    @property
+    def digest(self) -> str:
+        whole = self._sha256.copy()
+        whole.update(b"]")
+        return whole.hexdigest()
+
+
+def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: Iterable[InvoiceLine]) -> bool:
+    """Replace the invoice's lines by these, matched, unless they are the same; returns whether they were not.
+
+    Iterates over `lines` once or twice. The caller holds the account's billing lock. Raises InvoiceError for an invoice that is not known.
+    """
     header = conn.execute(
-        text("select status, lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"),
+        text("select lines_sha256 from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and account_id = :account_id"),
         {"invoice_uuid": invoice_uuid, "account_id": account_id},
     ).one_or_none()
     if header is None:
         raise InvoiceError(f"invoice {invoice_uuid} is not known in this account; materialise the asset `invoices` first")
-    written = header.lines_sha256 != digest
-    if written:
-        _replace_lines(conn, account_id, invoice_uuid, rows)
-    kept = "".join(f", {name} = :{name}" for name in documents)
+    if header.lines_sha256 is not None:
+        rows = _Rows(lines, invoice_uuid, account_id)
+        for _ in rows:
+            pass
+        if rows.digest == header.lines_sha256:
+            return False
+    rows = _Rows(lines, invoice_uuid, account_id)
+    _replace_lines(conn, account_id, invoice_uuid, rows)
+    conn.execute(
+        text("update arcadia.cloud_invoices set lines_sha256 = :digest where invoice_uuid = :invoice_uuid"),
+        {"digest": rows.digest, "invoice_uuid": invoice_uuid},
+    )
+    return True
+
+
+def _close(
+    conn: Connection,
+    account_id: int,
+    invoice_uuid: str,
+    lines: Reading,
+    *,
+    written: bool,
+    discrepancy: str | None,
+    documents: _Documents,
+) -> Ingested:
+    """Close the header of an invoice whose lines are stored: how they add up, and the documents that they came from."""
     conn.execute(
         text(
-            f"""
+            """
 update arcadia.cloud_invoices i
    set status = case status when 'preview' then status else 'ingested' end, error = null,
-       tried_at = clock_timestamp(), discrepancy = :discrepancy, lines_sha256 = :digest,
+       tried_at = clock_timestamp(), discrepancy = :discrepancy,
        ingested_at = case when :written or i.ingested_at is null then clock_timestamp() else i.ingested_at end,
-       line_count = :line_count, line_total = :line_total, residual = i.amount - :line_total{kept}
+       line_count = :line_count, line_total = :line_total, residual = i.amount - :line_total
  where invoice_uuid = :invoice_uuid
 """
         ),
         {
-            **documents,
             "discrepancy": discrepancy,
-            "digest": digest,
             "written": written,
-            "line_count": len(lines),
-            "line_total": sum((line.amount for line in lines), Decimal(0)),
+            "line_count": lines.count,
+            "line_total": lines.total,
             "invoice_uuid": invoice_uuid,
         },
     )
+    _keep(conn, account_id, invoice_uuid, documents)
     _drop_superseded(conn, account_id)
     return _summary(conn, invoice_uuid, written=written)
 
 
-def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = ", ".join(_COLUMNS)
+def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Documents) -> None:
+    """Keep the documents of an invoice; those that it has already are not sent again."""
+    values: dict[str, Any] = {"invoice_uuid": invoice_uuid, "account_id": account_id}
+    header = conn.execute(
+        text(
+            "select items_sha256 as items, csv_sha256 as csv from arcadia.cloud_invoices"
+            " where invoice_uuid = :invoice_uuid and account_id = :account_id"
+        ),
+        values,
+    ).one_or_none()
+    if header is None:
+        return
+    digests = {name: None if document is None else document.sha256 for name, document in documents.items()}
+    changed = [name for name, digest in digests.items() if digest != getattr(header, name)]
+    if not changed:
+        return
+    conn.execute(text("create temp table document_part (name text, number integer, part bytea) on commit drop"))
+    kept = []
+    for name in changed:
+        kept.append(f"{name}_sha256 = :{name}")
+        document = documents[name]
+        if document is None:
+            kept.append(f"{name}_document = null")
+        else:
+            copy_rows(conn, "document_part", ("name", "number", "part"), ((name, *part) for part in enumerate(_parts(document.file))))
+            whole = f"select string_agg(part, ''::bytea order by number) from document_part where name = '{name}'"
+            kept.append(f"{name}_document = coalesce(({whole}), ''::bytea)")
+    conn.execute(
+        text(f"update arcadia.cloud_invoices set {', '.join(kept)} where invoice_uuid = :invoice_uuid and account_id = :account_id"),
+        values | digests,
+    )
+    conn.execute(text("drop table document_part"))
+
+
+def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    columns = ", ".join(COLUMNS)
     conn.execute(
         text(
             f"create temp table billed_line on commit drop as select {columns}, ''::text as charge, ''::text as reason,"
             " ''::text as billed_id from arcadia.cloud_cost_lines with no data"
         )
     )
-    copy_rows(conn, "billed_line", (*_COLUMNS, "charge", "reason", "billed_id"), rows)
+    copy_rows(conn, "billed_line", (*COLUMNS, "charge", "reason", "billed_id"), rows)
     store_billed_lines(conn, account_id, invoice_uuid)
     conn.execute(text("drop table billed_line"))
 
@@ -439,7 +577,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     )
     admit_billed(conn, account_id, "billed_resource")
     conn.execute(text("drop view billed_resource"))
-    columns, outcome = ", ".join(_COLUMNS), ", ".join(OUTCOME)
+    columns, outcome = ", ".join(COLUMNS), ", ".join(OUTCOME)
     conn.execute(text("set local work_mem = '64MB'"))  # for the sorts and joins of a million lines
     conn.execute(
         text(
@@ -448,7 +586,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
                 "(select *, ordinal as line from billed_line where charge = 'resource')",
                 f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
                 " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
-                ", ".join(f"l.{column}" for column in _COLUMNS),
+                ", ".join(f"l.{column}" for column in COLUMNS),
             )
         ),
         values,
@@ -541,34 +679,35 @@ SUPERSEDED = """exists (
                           and later.period > p.period)))"""
 
 
-def ingest_preview(engine: Engine, account_id: int, preview: Preview, items: Sequence[Mapping[str, Any]]) -> Ingested | None:
+def ingest_preview(engine: Engine, account_id: int, preview: Preview, items: BinaryIO) -> Ingested | None:
     """Store the month to date as a whole in one transaction, matched, in place of what was stored of that month before.
 
-    The same documents again write no line. None, and nothing stored, where the month's real invoice has arrived: previews lag.
-    Raises InvoiceError where a line cannot be read; see fail_preview.
+    `items` are its JSON items, as `digitalocean/documents.py` writes them. The same documents again write no line. None, and nothing
+    stored, where the month's real invoice has arrived: previews lag. Raises InvoiceError where a line cannot be read; see fail_preview.
     """
     try:
-        lines, discrepancy = _read(items, None)
+        document = _document("items", items)
+        lines, _, _ = _readings(items, None)
+        with engine.begin() as conn:
+            lock(conn, "billing", account_id)
+            invoice_uuid = _admit_preview(conn, account_id, preview)
+            if invoice_uuid is None:
+                return None
+            # What a line is matched to depends on covers_until: where that has moved on, the same lines are stored anew.
+            conn.execute(
+                text(
+                    "update arcadia.cloud_invoices set amount = :amount, covers_until = :covers_until, lines_sha256 = case"
+                    " when covers_until is not distinct from cast(:covers_until as timestamptz) then lines_sha256 end"
+                    " where invoice_uuid = :invoice_uuid"
+                ),
+                {"invoice_uuid": invoice_uuid, "amount": preview.amount, "covers_until": preview.covers_until},
+            )
+            written = _store_lines(conn, account_id, invoice_uuid, lines)
+            documents: _Documents = {"items": document}
+            return _close(conn, account_id, invoice_uuid, lines, written=written, discrepancy=None, documents=documents)
     except InvoiceError as problem:
         fail_preview(engine, account_id, str(problem), preview)
         raise
-    document = _encoder.encode(items)
-    with engine.begin() as conn:
-        lock(conn, "billing", account_id)
-        invoice_uuid = _admit_preview(conn, account_id, preview)
-        if invoice_uuid is None:
-            return None
-        # What a line is matched to depends on covers_until: where that has moved on, the same lines are stored anew.
-        conn.execute(
-            text(
-                "update arcadia.cloud_invoices set amount = :amount, covers_until = :covers_until, lines_sha256 = case"
-                " when covers_until is not distinct from cast(:covers_until as timestamptz) then lines_sha256 end"
-                " where invoice_uuid = :invoice_uuid"
-            ),
-            {"invoice_uuid": invoice_uuid, "amount": preview.amount, "covers_until": preview.covers_until},
-        )
-        documents = {"items_document": document, "items_sha256": _digest(document)}
-        return _store(conn, account_id, invoice_uuid, lines=lines, discrepancy=discrepancy, documents=documents)
 
 
 def fail_preview(engine: Engine, account_id: int, error: str, preview: Preview | None = None) -> None:

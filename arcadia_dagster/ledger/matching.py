@@ -47,7 +47,8 @@ FACTS = {
     ),
     "not_gone": Fact(
         # It went some time between the listing that last saw it and its tombstone; nothing new of it begins there.
-        f"coalesce(l.ended_at <= r.deleted_at + {_SLACK} and (l.look_up = 'parent' or l.started_at <= r.alive_until + {_SLACK}), true)",
+        f"coalesce(l.ended_at <= r.deleted_at + {_SLACK}"
+        f" and (l.look_up = 'parent' or l.started_at <= l.month + {_SLACK} or l.started_at <= r.alive_until), true)",
         "was there in the time of the line",
         "was gone before the line ends",
     ),
@@ -169,9 +170,10 @@ def _with_twice(pairs: str, partition: str) -> str:
 
 # A name counts for the time before its resource was first listed, as nobody knows better, unless the invoices between say otherwise: a
 # month that ends without a line of that name, or one that begins with more of them than the month before ended with. Something was
-# given the name then, and who bore it before is not known. Nor is it where the provider does not say when the resource was created, or its
-# size today must decide between several, and something of its name came, went or was resized. `traced` holds, for each name in question, the months that ended with it (`ends`),
-# those that began with more of it (`gains`), and those in which it came or went (`cuts`); `invoiced` holds all months that are known.
+# given the name then, and who bore it before is not known. Nor is it where the provider does not say when the resource was created, or
+# where its size of today must decide between several, if something of its name came, went or was resized. `traced` holds, for each name
+# in question, the months that ended with it (`ends`), those that began with more of it (`gains`), and those in which it came or went
+# (`cuts`); `invoiced` holds all months that are known.
 def _traced(history: str) -> str:
     return f"""
 in_question as materialized (
@@ -180,7 +182,8 @@ in_question as materialized (
     select array_agg(distinct date_trunc('month', h.started_at, 'UTC')) as months from {history} h
      where exists (select from in_question)
 ), flow as (
-    select kind, name_key, region, size, month, least(begun, ended) < lines as cut, case when grouped then least(begun, 1) else begun end as begun,
+    select kind, name_key, region, size, month, least(begun, ended) < lines as cut,
+           case when grouped then least(begun, 1) else begun end as begun,
            case when grouped then least(ended, 1) else ended end as ended
       from (select h.kind, h.name_key, coalesce(lower(h.parsed_region), '') as region,
                    case h.kind when 'droplet' then h.parsed_size end as size, h.look_up = 'group' as grouped,
@@ -228,7 +231,8 @@ with {_judged(lines)}, {_traced(history)}, contested as materialized (
     select distinct j.resource_id from judged j join contested using (line) where j.fits
 ), revised as ({_with_twice(_UNTANGLED, "invoice_uuid, resource_id, region, by_name")}
 ), fit as (
-    select {fit}, false as by_size from judged left join (select resource_id as tied from entangled) e on tied = resource_id where fits and tied is null
+    select {fit}, false as by_size
+      from judged left join (select resource_id as tied from entangled) e on tied = resource_id where fits and tied is null
     union all
     select {fit}, by_size from revised
 ), textual as materialized (
@@ -472,7 +476,8 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
             f"with {_judged(namesakes)}, {_traced(HISTORY)}"
             " select r.resource_id, r.provider_id, r.name, r.region, r.state, r.provider_created_at, r.deleted_at, j.same_size,"
             f" {', '.join((*FACTS, *NEIGHBOUR_FACTS))}, {', '.join(f'{fact.sql} as {name}' for name, fact in _PAIR_FACTS.items())}"
-            " from (select *, false as by_size from judged) j left join traced t on t.kind = j.kind and t.name_key = j.name_key and t.region = j.region"
+            " from (select *, false as by_size from judged) j"
+            " left join traced t on t.kind = j.kind and t.name_key = j.name_key and t.region = j.region"
             " join arcadia.cloud_resources r on r.resource_id = j.resource_id where j.line = :line_id order by r.resource_id"
         ),
         {

@@ -291,13 +291,14 @@ def _staged(item: Resource, fingerprint: bytes, resource_id: int | None, event: 
     )
 
 
-def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """COPY rows into a table of this connection's transaction."""
+def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+    """COPY rows into a table of this connection's transaction; returns how many."""
     driver = conn.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101  # the engine is made for psycopg 3
     with driver.cursor() as cursor, cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin") as copy:
         for row in rows:
             copy.write_row(row)
+    return cursor.rowcount
 
 
 # So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.

@@ -1,5 +1,6 @@
 """Balance, invoices and cost lines as assets. Reading documents, adding up and matching are the ledger's."""
 
+import tempfile
 from decimal import Decimal
 from typing import Any
 
@@ -118,12 +119,9 @@ def invoice_preview(billing_api: DigitalOcean, ledger: Ledger) -> dg.Materialize
         stated = billing.read_preview(read_invoice_preview(client))
         if stated is None:
             return _no_preview(client.requests - before, "The provider previews no invoice: nothing is used.")
-        listing = client.list(
-            "/v2/customers/my/invoices/preview", "invoice_items", kind="invoice_item", id_field=None, scope="billing:read"
-        )
-        if listing.error is not None:
-            raise listing.error
-        stored = billing.ingest_preview(ledger.engine, account_id, stated, listing.items)
+        with tempfile.TemporaryFile() as items:
+            client.save_list("/v2/customers/my/invoices/preview", "invoice_items", items, kind="invoice_item", scope="billing:read")
+            stored = billing.ingest_preview(ledger.engine, account_id, stated, items)
     except InvoiceError as problem:  # which the ledger has noted
         raise dg.Failure(f"invoice preview: {problem}", allow_retries=False) from None
     except (ProviderError, ValueError) as problem:
@@ -233,14 +231,12 @@ def _ingest(client: Client, ledger: Ledger, account_id: int, invoice_uuid: str) 
 
     Items that cannot be had in full fail the invoice: lines without ids would be stored as if there were none. A missing CSV is a flag.
     """
-    listing = client.list(
-        f"/v2/customers/my/invoices/{invoice_uuid}", "invoice_items", kind="invoice_item", id_field=None, scope="billing:read"
-    )
-    if listing.error is not None:
-        raise listing.error
-    csv, warning = None, None
-    try:
-        csv = client.get_bytes(f"/v2/customers/my/invoices/{invoice_uuid}/csv", kind="invoice_csv", scope="billing:read", accept="text/csv")
-    except ProviderError as problem:
-        warning = f"the CSV document could not be had: {problem}"
-    return billing.ingest(ledger.engine, account_id, invoice_uuid, items=listing.items, csv=csv, warning=warning)
+    path = f"/v2/customers/my/invoices/{invoice_uuid}"
+    with tempfile.TemporaryFile() as items, tempfile.TemporaryFile() as csv:
+        client.save_list(path, "invoice_items", items, kind="invoice_item", scope="billing:read")
+        warning = None
+        try:
+            client.save(f"{path}/csv", csv, kind="invoice_csv", scope="billing:read", accept="text/csv")
+        except ProviderError as problem:
+            warning = f"the CSV document could not be had: {problem}"
+        return billing.ingest(ledger.engine, account_id, invoice_uuid, items=items, csv=None if warning else csv, warning=warning)
