@@ -34,7 +34,7 @@ from arcadia_dagster.digitalocean.invoices import (
     parse_items,
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
-from arcadia_dagster.ledger.matching import HISTORY, MATCH_EVENT, OUTCOME, decided, match_events, stored_lines
+from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decided, match_events, stored_lines
 from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
 from arcadia_dagster.ledger.tables import BY_NAME
 
@@ -560,14 +560,15 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     """Put the lines of the transaction's table `billed_line` in the place of the invoice's, matched as they are stored."""
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     conn.execute(text("analyze billed_line"))
-    conn.execute(
+    before = conn.execute(
         text(
             "create temp table line_before on commit drop as select invoice_uuid, ordinal, product, description, started_at, match_status,"
             " resource_id, match_method, match_detail from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"
         ),
         values,
-    )
-    conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
+    ).rowcount
+    if before:
+        conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
     conn.execute(
         text(
             "create temp view billed_resource as select kind, billed_id as provider_id, coalesce(parsed_name, billed_id) as name,"
@@ -578,7 +579,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     admit_billed(conn, account_id, "billed_resource")
     conn.execute(text("drop view billed_resource"))
     columns, outcome = ", ".join(COLUMNS), ", ".join(OUTCOME)
-    conn.execute(text("set local work_mem = '64MB'"))  # for the sorts and joins of a million lines
+    conn.execute(text(FOR_MANY_LINES))
     conn.execute(
         text(
             f"insert into arcadia.cloud_cost_lines ({columns}, {outcome}) "
@@ -598,17 +599,18 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
             " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
         )
     )
-    conn.execute(
-        text(
-            f"insert into {MATCH_EVENT} "
-            + match_events(
-                "line_before",
-                "(select n.* from arcadia.cloud_cost_lines n join line_before b using (invoice_uuid, ordinal, product, description)"
-                " where n.started_at is not distinct from b.started_at)",
-            )
-        ),
-        values,
-    )
+    if before:
+        conn.execute(
+            text(
+                f"insert into {MATCH_EVENT} "
+                + match_events(
+                    "line_before",
+                    "(select n.* from arcadia.cloud_cost_lines n join line_before b using (invoice_uuid, ordinal, product, description)"
+                    " where n.started_at is not distinct from b.started_at)",
+                )
+            ),
+            values,
+        )
     conn.execute(text("drop table line_before"))
     conn.execute(text(_QUEUE_OLDER), values)
     if conn.execute(text("select count(*) from billed_line")).scalar_one() >= MANY_ROWS:

@@ -15,6 +15,10 @@ from arcadia_dagster.ledger.tables import BY_NAME
 
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
+# Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is rare here (names that are
+# shared, lines in doubt) for common, and would sort everything to merge it with nothing, or compile what runs once.
+FOR_MANY_LINES = "set local work_mem = '64MB'; set local enable_mergejoin = off; set local jit = off"
+
 # A resource is billed from its creation on and until it is destroyed, give or take this.
 _SLACK = "interval '1 hour'"
 # A line can show a name that was given after the month and before the invoice was made.
@@ -76,47 +80,54 @@ def _adjoins(moment: str, others: str) -> str:
 # and sizes of all lines of the invoice that name its resource.
 NEIGHBOUR_FACTS = {
     "begins_right": Fact(
-        f"""case when p.look_up = 'name' then
-                      p.started_at <= p.month + {_SLACK} or coalesce(p.created >= p.started_at - {_SLACK}, true)
-                      or {_adjoins("started_at", "ends")}
+        f"""case when p.by_name then p.begins_free or {_adjoins("started_at", "ends")}
                   when p.kind = any ({_CLUSTERS}) then
-                      p.first_start <= p.month + {_SLACK} or coalesce(p.created >= p.first_start - {_SLACK}, true)
+                      (select min(s) <= p.month + {_SLACK} or coalesce(p.created >= min(s) - {_SLACK}, true) from unnest(p.starts) s)
                   else true end""",
         "is billed from when the line begins",
         "was billed before, by no line that ends where this one begins",
     ),
     "ends_right": Fact(
-        f"""case when p.look_up = 'name' then
-                      p.ended_at >= p.month_ends - {_SLACK} or coalesce(p.alive_until <= p.ended_at + {_SLACK}, true)
-                      or {_adjoins("ended_at", "starts")}
+        f"""case when p.by_name then p.ends_free or {_adjoins("ended_at", "starts")}
                   when p.kind = any ({_CLUSTERS}) then
-                      p.last_end >= p.month_ends - {_SLACK} or coalesce(p.alive_until <= p.last_end + {_SLACK}, true)
+                      (select max(e) >= p.month_ends - {_SLACK} or coalesce(p.alive_until <= max(e) + {_SLACK}, true)
+                         from unnest(p.ends) e)
                   else true end""",
         "is billed until the line ends",
         "lived on, with no line that begins where this one ends",
     ),
 }
+# Two lines for the same part of a group at the same time: there were two of that name, and before the first listing nobody knows which
+# one is meant.
+_TWINS = f"""p.look_up = 'group' and p.known_from is not null and exists (
+               select from unnest(p.starts, p.ends, p.sizes) with ordinality a (starts, ends, part, place)
+                 join unnest(p.starts, p.ends, p.sizes) with ordinality b (starts, ends, part, place)
+                   on a.part = b.part and a.place < b.place and a.starts + {_SLACK} < b.ends and b.starts + {_SLACK} < a.ends)"""
 
 
 def _judged(lines: str) -> str:
     """CTEs that end in `judged`: every (line, resource) pair of one kind and name, for lines of `lines` without an id, and the facts.
 
-    `fits`: all facts speak for it. `twice`: it fits, and so does another line of the invoice for some of the same time. `known_from`: the
-    month in which the name was first seen, where the line is older.
+    `fits`: all facts speak for it. `collides`: it fits, and so does an earlier line of the invoice for some of the same time. `known_from`:
+    the month in which the name was first seen, where the line is older.
     """
     facts = ", ".join(f"{fact.sql} as {name}" for name, fact in FACTS.items())
     neighbour_facts = ", ".join(f"{fact.sql} as {name}" for name, fact in NEIGHBOUR_FACTS.items())
+    # offset 0: or the planner works each fact out as often as it is used.
     weighed = f"""
     select *, {" and ".join((*FACTS, *NEIGHBOUR_FACTS))} as fits
-      from (select *, {neighbour_facts}
+      from (select {_PAIR}, {", ".join(FACTS)}, {neighbour_facts}, {_TWINS} as twins
               from (select *, array_agg(started_at) over same as starts, array_agg(ended_at) over same as ends,
-                           array_agg(size) over same as sizes, min(started_at) over same as first_start, max(ended_at) over same as last_end
-                      from pair window same as (partition by invoice_uuid, resource_id, region, by_name)) p
-            offset 0) w"""  # offset 0: or the planner works each fact out as often as it is used
+                           array_agg(size) over same as sizes
+                      from pair
+                    window same as (partition by {_SAME} order by started_at, line
+                                    rows between unbounded preceding and unbounded following)) p
+            offset 0) w"""
     return f"""
-named as (
+named as not materialized (
     select l.line, l.invoice_uuid, l.kind, l.look_up, l.name_key, coalesce(lower(l.parsed_region), '') as region,
-           coalesce(l.parsed_size, '') as size, l.started_at, l.ended_at, date_trunc('month', l.started_at, 'UTC') as month
+           coalesce(case l.look_up when 'group' then l.component else l.parsed_size end, '') as size, l.started_at, l.ended_at,
+           date_trunc('month', l.started_at, 'UTC') as month
       from {lines} l where {BY_NAME}
 ), resize as materialized (
     select e.resource_id, e.occurred_at, changes -> 'size_slug' ->> 'before' as old, changes -> 'size_slug' ->> 'after' as new,
@@ -136,7 +147,9 @@ named as (
                     select from span_of_size s
                      where s.resource_id = r.resource_id and s.size = l.size and coalesce(s.since <= l.started_at, true)
                        and coalesce(s.until >= l.ended_at, true)) end as same_size,
-           coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') as month_ends,
+           m.month_ends,
+           l.started_at <= l.month + {_SLACK} or coalesce(r.provider_created_at >= l.started_at - {_SLACK}, true) as begins_free,
+           l.ended_at >= m.month_ends - {_SLACK} or coalesce(r.alive_until <= l.ended_at + {_SLACK}, true) as ends_free,
            case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from,
            r.provider_created_at is null as undated
       from named l
@@ -150,18 +163,64 @@ named as (
               left join arcadia.listings s on s.account_id = k.account_id and s.kind = k.kind) r
         on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
       left join (select distinct resource_id from resize) z on z.resource_id = r.resource_id
-), judged as materialized ({_with_twice(weighed, "invoice_uuid, resource_id, region, by_name, fits")}
+     cross join lateral (select coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') as month_ends) m
+), judged as materialized (
+    select *, fits and by_name and coalesce(started_at + {_SLACK} < max(case when fits then ended_at end)
+                                                over (partition by {_SAME} order by started_at, line
+                                                      rows between unbounded preceding and 1 preceding), false) as collides
+      from ({weighed}) w
 )"""
 
 
-def _with_twice(pairs: str, partition: str) -> str:
-    """The pairs with `twice`: a resource is not billed for the same time by two lines, unless only one of them prints its size.
+# The lines of an invoice that name one resource.
+_SAME = "invoice_uuid, resource_id, region, by_name"
+_PAIR = (
+    "line, invoice_uuid, kind, look_up, by_name, name_key, region, size, month, started_at, ended_at, resource_id, same_size, known_from,"
+    " undated, begins_free, ends_free"
+)
+_COLUMNS = f"{_PAIR}, twins"
+
+
+def _takes_over(one: str, other: str) -> str:
+    """Whether line `other` begins where line `one` of the same resource ends; see _adjoins."""
+    return f"""{other}.resource_id = {one}.resource_id and {other}.invoice_uuid = {one}.invoice_uuid and {other}.region = {one}.region
+               and ({other}.started_at = {one}.ended_at
+                    or {other}.size <> {one}.size and {other}.started_at between {one}.ended_at - interval '1 minute'
+                                                                         and {one}.ended_at + interval '1 minute')"""
+
+
+# A line that leans on its neighbour fits only if the neighbour does: what was destroyed after its resize did not live on. Looked into
+# only where some line of that name fits, and some does not.
+_UNSOUND = f"""
+leaning as materialized (
+    select j.line, j.invoice_uuid, j.resource_id, j.region, j.size, j.started_at, j.ended_at, j.begins_free, j.ends_free
+      from judged j
+      join (select distinct invoice_uuid, resource_id, region from judged where by_name and not fits) b
+        on b.resource_id = j.resource_id and b.invoice_uuid = j.invoice_uuid and b.region = j.region
+     where j.by_name and j.fits
+), unsound as materialized (
+    with recursive onward (line, invoice_uuid, resource_id, region, size, started_at) as (
+        select line, invoice_uuid, resource_id, region, size, started_at from leaning where ends_free
+        union
+        select l.line, l.invoice_uuid, l.resource_id, l.region, l.size, l.started_at from leaning l join onward o on {_takes_over("l", "o")}
+    ), backward (line, invoice_uuid, resource_id, region, size, ended_at) as (
+        select line, invoice_uuid, resource_id, region, size, ended_at from leaning where begins_free
+        union
+        select l.line, l.invoice_uuid, l.resource_id, l.region, l.size, l.ended_at from leaning l join backward b on {_takes_over("b", "l")}
+    )
+    select line, resource_id from leaning
+    except (select line, resource_id from onward intersect select line, resource_id from backward)
+)"""
+
+
+def _with_twice(pairs: str) -> str:
+    """The fitting pairs with `twice`: a resource is not billed for the same time by two lines, unless only one of them prints its size.
 
     Backups and the parts of a group share their time by nature.
     """
-    over = f"over (partition by {partition} order by started_at, line"
+    over = f"over (partition by {_SAME} order by started_at, line"
     return f"""
-    select *, crowded and (not same_size or count(*) filter (where crowded and same_size) over (partition by {partition}) > 1) as twice
+    select *, crowded and (not same_size or count(*) filter (where crowded and same_size) over (partition by {_SAME}) > 1) as twice
       from (select *, by_name and (coalesce(started_at + {_SLACK} < max(ended_at) {over} rows between unbounded preceding and 1 preceding),
                                             false)
                                    or coalesce(lead(started_at) {over}) + {_SLACK} < ended_at, false)) as crowded
@@ -205,15 +264,15 @@ in_question as materialized (
 
 
 _UNSURE = """j.known_from is not null and (
-        exists (select from unnest(t.gains) g where g > j.month and g <= j.known_from)
+        j.twins or exists (select from unnest(t.gains) g where g > j.month and g <= j.known_from)
         or exists (select from invoiced, unnest(months) k
                     where k > j.month and k < j.known_from and k <> all (coalesce(t.ends, '{}')))
         or (j.undated or j.by_size) and exists (select from unnest(t.cuts) c where c >= j.month and c <= j.known_from))"""
-_UNTANGLED = """
-    select j.line, j.invoice_uuid, j.kind, j.look_up, j.by_name, j.name_key, j.region, j.month, j.started_at, j.ended_at, j.resource_id,
-           j.same_size, j.known_from, j.undated, coalesce(c.any_same_size, false) as by_size
-      from judged j join entangled using (resource_id) left join contested c using (line)
-     where j.fits and (j.same_size or not coalesce(c.any_same_size, false))"""
+_UNTANGLED = f"""
+    select {", ".join(f"j.{column}" for column in _COLUMNS.split(", "))}, coalesce(c.any_same_size, false) as by_size
+      from (select * from judged join entangled using (resource_id) where fits offset 0) j
+      left join contested c using (line) left join unsound u using (line, resource_id)
+     where u.line is null and (j.same_size or not coalesce(c.any_same_size, false))"""
 
 
 def decided(lines: str, history: str, columns: str) -> str:
@@ -223,35 +282,40 @@ def decided(lines: str, history: str, columns: str) -> str:
     for each; it holds lines that pay for a resource only. Where it holds a line without an id, it holds all lines of that invoice that
     name the same, or name what bears the same name. `history` is one of all lines of the account but previews. Binds :account_id.
     """
-    fit = "line, invoice_uuid, kind, look_up, name_key, region, month, started_at, ended_at, resource_id, known_from, undated, twice"
     return f"""
-with {_judged(lines)}, {_traced(history)}, contested as materialized (
-    select line, bool_or(same_size) as any_same_size from judged where fits group by line having count(*) > 1
+with {_judged(lines)}, {_traced(history)}, {_UNSOUND}, contested as materialized (
+    select line, bool_or(same_size) as any_same_size from judged left join unsound u using (line, resource_id)
+     where fits and u.line is null group by line having count(*) > 1
 ), entangled as materialized (
-    select distinct j.resource_id from judged j join contested using (line) where j.fits
-), revised as ({_with_twice(_UNTANGLED, "invoice_uuid, resource_id, region, by_name")}
+    select j.resource_id from judged j join contested using (line) where j.fits
+    union select resource_id from judged where collides union select resource_id from unsound
+), plain as not materialized (
+    -- Most lines: one resource bears the name and fits, and there is no more to be asked.
+    select line, resource_id, look_up as method
+      from judged left join (select resource_id as tied from entangled) e on tied = resource_id
+     where fits and tied is null and known_from is null and look_up <> 'parent'
 ), fit as (
-    select {fit}, false as by_size
-      from judged left join (select resource_id as tied from entangled) e on tied = resource_id where fits and tied is null
+    select {_COLUMNS}, false as by_size, false as twice
+      from judged left join (select resource_id as tied from entangled) e on tied = resource_id
+     where fits and tied is null and (known_from is not null or look_up = 'parent')
     union all
-    select {fit}, by_size from revised
+    select {_COLUMNS}, by_size, twice from ({_with_twice(_UNTANGLED)}) u
 ), textual as materialized (
     select j.line, j.invoice_uuid, j.kind, j.look_up, j.name_key, j.started_at, j.ended_at, j.resource_id,
            case when j.twice then 'twice' when {_UNSURE} then 'unsure' end as doubt
       from fit j
       left join traced t on j.known_from is not null and t.kind = j.kind and t.name_key = j.name_key and t.region = j.region
 ), by_text as materialized (
-    select t.line, 1 as candidates, t.resource_id, t.look_up as method, t.doubt
-      from textual t left join contested c using (line) where c.line is null
-    union all
-    select line, count(*), min(resource_id), min(look_up), max(doubt) from textual join contested using (line) group by line
+    select line, count(*) as candidates, min(resource_id) as resource_id, min(look_up) as method, max(doubt) as doubt
+      from textual group by line
 ), doubtful as (
     -- A backup pays for the droplet that the droplet's own line pays for: where that one is in doubt, so is the backup.
     select distinct b.line
       from textual b
       join named l on l.invoice_uuid = b.invoice_uuid and l.kind = b.kind and l.name_key = b.name_key and l.look_up = 'name'
                   and l.started_at <= b.started_at and l.ended_at >= b.ended_at
-      left join by_text own on own.line = l.line and own.candidates = 1 and own.doubt is null
+      left join (select line, resource_id from by_text where candidates = 1 and doubt is null
+                 union all select line, resource_id from plain) own on own.line = l.line
      where b.look_up = 'parent' and own.resource_id is distinct from b.resource_id
 ), by_id as materialized (
     -- An IP is the id of a reserved IP. Of two ids on one line, either may be the resource's.
@@ -269,7 +333,7 @@ with {_judged(lines)}, {_traced(history)}, contested as materialized (
       from {lines} l
       join arcadia.resources r on r.account_id = :account_id and r.kind = 'load_balancer' and 'load balancer ' || r.name = l.component
      where l.{_SERVICE} group by l.line having count(*) = 1
-), best as (
+), exceptional as (
     select b.line, b.candidates, b.resource_id, b.method, case when d.line is null then b.doubt else 'twice' end as doubt
       from by_text b left join of_service s using (line) left join doubtful d using (line) where s.line is null
     union all
@@ -281,13 +345,13 @@ with {_judged(lines)}, {_traced(history)}, contested as materialized (
     select c.line, jsonb_agg(jsonb_build_object('resource_id', r.resource_id, 'provider_id', r.provider_id, 'name', r.name,
                                                 'region', r.region, 'created_at', r.provider_created_at, 'deleted_at', r.deleted_at)
                              order by r.resource_id) as candidates
-      from (select t.line, t.resource_id from best join textual t using (line) where best.candidates > 1 or best.doubt is not null
+      from (select t.line, t.resource_id from exceptional x join textual t using (line) where x.candidates > 1 or x.doubt is not null
             union all select line, unnest(ids) from by_id where cardinality(ids) > 1) c
       join arcadia.resources r using (resource_id) group by c.line
 ), refused as (
     select line, bool_or(bore_name) as bore_name, bool_or(bore_name and born and not_gone) as lived,
            bool_or(bore_name and born and not_gone and in_region) as lived_there
-      from judged where not fits group by line
+      from judged left join unsound u using (line, resource_id) where not fits or u.line is not null group by line
 )
 select {columns},
        case when c.candidates = 1 and c.doubt is null then 'matched' when c.candidates > 0 then 'ambiguous' else 'unmatched' end
@@ -314,9 +378,12 @@ select {columns},
                 else format('no %s named %L is known, and the document gives no id', l.kind, l.parsed_name) end)
        end as match_detail
   from {lines} l
-  left join best c on c.line = l.line
+  left join plain p on p.line = l.line
+  left join exceptional x on x.line = l.line
   left join described d on d.line = l.line
   left join refused e on e.line = l.line
+ cross join lateral (select coalesce(x.candidates, (p.line is not null)::integer) as candidates, x.doubt,
+                            coalesce(x.resource_id, p.resource_id) as resource_id, coalesce(x.method, p.method) as method) c
 """
 
 
@@ -364,6 +431,7 @@ def rematch(engine: Engine, account_id: int) -> int:
         lock(conn, "billing", account_id)
         if not _take_stale_names(conn, values):
             return 0
+        conn.execute(text(FOR_MANY_LINES))
         lines = stored_lines(
             f"(({BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name))"
             f" or ({_SERVICE} and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')))"
@@ -476,7 +544,8 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
             f"with {_judged(namesakes)}, {_traced(HISTORY)}"
             " select r.resource_id, r.provider_id, r.name, r.region, r.state, r.provider_created_at, r.deleted_at, j.same_size,"
             f" {', '.join((*FACTS, *NEIGHBOUR_FACTS))}, {', '.join(f'{fact.sql} as {name}' for name, fact in _PAIR_FACTS.items())}"
-            " from (select *, false as by_size from judged) j"
+            " from (select j.*, false as by_size, coalesce(w.twice, false) as twice from judged j"
+            f" left join ({_with_twice('select * from judged where fits')}) w using (line, resource_id)) j"
             " left join traced t on t.kind = j.kind and t.name_key = j.name_key and t.region = j.region"
             " join arcadia.cloud_resources r on r.resource_id = j.resource_id where j.line = :line_id order by r.resource_id"
         ),
