@@ -34,7 +34,7 @@ from arcadia_dagster.digitalocean.invoices import (
     parse_items,
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
-from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decided, match_events, stored_lines
+from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decide, match_events, stored_lines
 from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
 from arcadia_dagster.ledger.tables import BY_NAME
 
@@ -560,6 +560,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     """Put the lines of the transaction's table `billed_line` in the place of the invoice's, matched as they are stored."""
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     conn.execute(text("analyze billed_line"))
+    many = conn.execute(text("select count(*) from billed_line")).scalar_one() >= MANY_ROWS
     before = conn.execute(
         text(
             "create temp table line_before on commit drop as select invoice_uuid, ordinal, product, description, started_at, match_status,"
@@ -579,19 +580,22 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     admit_billed(conn, account_id, "billed_resource")
     conn.execute(text("drop view billed_resource"))
     columns, outcome = ", ".join(COLUMNS), ", ".join(OUTCOME)
-    conn.execute(text(FOR_MANY_LINES))
-    conn.execute(
-        text(
-            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome}) "
-            + decided(
-                "(select *, ordinal as line from billed_line where charge = 'resource')",
-                f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
-                " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
-                ", ".join(f"l.{column}" for column in COLUMNS),
-            )
-        ),
+    if many:
+        conn.execute(text(FOR_MANY_LINES))
+    decide(
+        conn,
+        "(select *, ordinal as line from billed_line where charge = 'resource')",
+        f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
+        " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
         values,
     )
+    conn.execute(
+        text(
+            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
+            f" select {columns}, {outcome} from billed_line join decision on line = ordinal"
+        )
+    )
+    conn.execute(text("drop table decision"))
     conn.execute(
         text(
             f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
@@ -613,7 +617,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         )
     conn.execute(text("drop table line_before"))
     conn.execute(text(_QUEUE_OLDER), values)
-    if conn.execute(text("select count(*) from billed_line")).scalar_one() >= MANY_ROWS:
+    if many:
         conn.execute(text("analyze arcadia.cloud_cost_lines"))
 
 

@@ -15,9 +15,9 @@ from arcadia_dagster.ledger.tables import BY_NAME
 
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
-# Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is rare here (names that are
-# shared, lines in doubt) for common, and would sort everything to merge it with nothing, or compile what runs once.
-FOR_MANY_LINES = "set local work_mem = '64MB'; set local enable_mergejoin = off; set local jit = off"
+# Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is common here (lines whose
+# resource is known) for rare, and would look through all of them once for each.
+FOR_MANY_LINES = "set local work_mem = '64MB'; set local enable_nestloop = off; set local enable_mergejoin = off; set local jit = off"
 
 # A resource is billed from its creation on and until it is destroyed, give or take this.
 _SLACK = "interval '1 hour'"
@@ -105,26 +105,15 @@ _TWINS = f"""p.look_up = 'group' and p.known_from is not null and exists (
                    on a.part = b.part and a.place < b.place and a.starts + {_SLACK} < b.ends and b.starts + {_SLACK} < a.ends)"""
 
 
-def _judged(lines: str) -> str:
-    """CTEs that end in `judged`: every (line, resource) pair of one kind and name, for lines of `lines` without an id, and the facts.
+def _pairs(lines: str) -> str:
+    """CTEs that end in `pair`: every (line, resource) pair of one kind and name, for lines of `lines` without an id, and FACTS.
 
-    `fits`: all facts speak for it. `collides`: it fits, and so does an earlier line of the invoice for some of the same time. `known_from`:
-    the month in which the name was first seen, where the line is older.
+    `begins_free`, `ends_free`: the line needs no neighbour there. `known_from`: the month in which the name was first seen, where the line
+    is older.
     """
     facts = ", ".join(f"{fact.sql} as {name}" for name, fact in FACTS.items())
-    neighbour_facts = ", ".join(f"{fact.sql} as {name}" for name, fact in NEIGHBOUR_FACTS.items())
-    # offset 0: or the planner works each fact out as often as it is used.
-    weighed = f"""
-    select *, {" and ".join((*FACTS, *NEIGHBOUR_FACTS))} as fits
-      from (select {_PAIR}, {", ".join(FACTS)}, {neighbour_facts}, {_TWINS} as twins
-              from (select *, array_agg(started_at) over same as starts, array_agg(ended_at) over same as ends,
-                           array_agg(size) over same as sizes
-                      from pair
-                    window same as (partition by {_SAME} order by started_at, line
-                                    rows between unbounded preceding and unbounded following)) p
-            offset 0) w"""
     return f"""
-named as not materialized (
+named as (
     select l.line, l.invoice_uuid, l.kind, l.look_up, l.name_key, coalesce(lower(l.parsed_region), '') as region,
            coalesce(case l.look_up when 'group' then l.component else l.parsed_size end, '') as size, l.started_at, l.ended_at,
            date_trunc('month', l.started_at, 'UTC') as month
@@ -164,11 +153,21 @@ named as not materialized (
         on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
       left join (select distinct resource_id from resize) z on z.resource_id = r.resource_id
      cross join lateral (select coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') as month_ends) m
-), judged as materialized (
-    select *, fits and by_name and coalesce(started_at + {_SLACK} < max(case when fits then ended_at end)
-                                                over (partition by {_SAME} order by started_at, line
-                                                      rows between unbounded preceding and 1 preceding), false) as collides
-      from ({weighed}) w
+)"""
+
+
+def _judged(pairs: str) -> str:
+    """The CTE `judged`: the pairs with NEIGHBOUR_FACTS, for which each line is held against all of its invoice that name its resource."""
+    facts = ", ".join(f"{fact.sql} as {name}" for name, fact in NEIGHBOUR_FACTS.items())
+    # offset 0: or the planner works each fact out as often as it is used.
+    return f"""
+judged as materialized (
+    select *, {" and ".join((*FACTS, *NEIGHBOUR_FACTS))} as fits
+      from (select {_PAIR}, {", ".join(FACTS)}, {facts}, {_TWINS} as twins
+              from (select *, array_agg(started_at) over same as starts, array_agg(ended_at) over same as ends,
+                           array_agg(size) over same as sizes
+                      from ({pairs}) q window same as (partition by {_SAME})) p
+            offset 0) w
 )"""
 
 
@@ -187,6 +186,33 @@ def _takes_over(one: str, other: str) -> str:
                and ({other}.started_at = {one}.ended_at
                     or {other}.size <> {one}.size and {other}.started_at between {one}.ended_at - interval '1 minute'
                                                                          and {one}.ended_at + interval '1 minute')"""
+
+
+def _next_to(moment: str, other: str, size: str) -> str:
+    return f"""(coalesce({other} over neighbours = {moment}, false) or coalesce({size} over neighbours <> size
+                and {other} over neighbours between {moment} - interval '1 minute' and {moment} + interval '1 minute', false))"""
+
+
+# Nearly all lines are easy: of those that name their resource, none covers the time of another, so each need only look at the one before
+# it and the one after it; and nothing else bears the name. `quick` finds them. The others are `odd`, and so is what shares a line with
+# them: they are judged again, each line against all.
+_QUICK = f"""
+    select *, {" and ".join(FACTS)}
+              and (not by_name or begins_free or {_next_to("started_at", "lag(ended_at)", "lag(size)")})
+              and (not by_name or ends_free or {_next_to("ended_at", "lead(started_at)", "lead(size)")}) as fits,
+           by_name and coalesce(started_at < max(ended_at) over (neighbours rows between unbounded preceding and 1 preceding), false)
+               as crosses
+      from pair window neighbours as (partition by {_SAME} order by started_at, line)"""
+_ODD = """
+with not_easy as (
+    select resource_id from quick where crosses or look_up = 'group' or by_name and not fits
+    union
+    select q.resource_id from quick q
+      join (select line from quick where fits group by line having count(*) > 1) shared using (line)
+)
+select resource_id from not_easy
+ union
+select o.resource_id from not_easy join quick q using (resource_id) join quick o on o.line = q.line"""
 
 
 # A line that leans on its neighbour fits only if the neighbour does: what was destroyed after its resize did not live on. Looked into
@@ -233,10 +259,10 @@ def _with_twice(pairs: str) -> str:
 # where its size of today must decide between several, if something of its name came, went or was resized. `traced` holds, for each name
 # in question, the months that ended with it (`ends`), those that began with more of it (`gains`), and those in which it came or went
 # (`cuts`); `invoiced` holds all months that are known.
-def _traced(history: str) -> str:
+def _traced(history: str, pairs: str) -> str:
     return f"""
 in_question as materialized (
-    select distinct kind, name_key from judged where fits and known_from is not null
+    select distinct kind, name_key from {pairs} where known_from is not null
 ), invoiced as materialized (
     select array_agg(distinct date_trunc('month', h.started_at, 'UTC')) as months from {history} h
      where exists (select from in_question)
@@ -268,39 +294,42 @@ _UNSURE = """j.known_from is not null and (
         or exists (select from invoiced, unnest(months) k
                     where k > j.month and k < j.known_from and k <> all (coalesce(t.ends, '{}')))
         or (j.undated or j.by_size) and exists (select from unnest(t.cuts) c where c >= j.month and c <= j.known_from))"""
-_UNTANGLED = f"""
+_SOUND = f"""
     select {", ".join(f"j.{column}" for column in _COLUMNS.split(", "))}, coalesce(c.any_same_size, false) as by_size
-      from (select * from judged join entangled using (resource_id) where fits offset 0) j
-      left join contested c using (line) left join unsound u using (line, resource_id)
-     where u.line is null and (j.same_size or not coalesce(c.any_same_size, false))"""
+      from judged j left join contested c using (line) left join unsound u using (line, resource_id)
+     where j.fits and u.line is null and (j.same_size or not coalesce(c.any_same_size, false))"""
 
 
-def decided(lines: str, history: str, columns: str) -> str:
-    """A query that gives each line of the relation `lines` its `columns` and OUTCOME. Every line comes out once.
+def statements(lines: str, history: str) -> list[str]:
+    """SQL that makes the temporary table `decision`: `line` and OUTCOME of each line of the relation `lines`, every line once.
 
     `lines` is a relation with the columns of cloud_cost_lines that `billing.py` fills from the document, and `line`, a number of its own
     for each; it holds lines that pay for a resource only. Where it holds a line without an id, it holds all lines of that invoice that
     name the same, or name what bears the same name. `history` is one of all lines of the account but previews. Binds :account_id.
     """
+    return [
+        f"create temp table quick on commit drop as with {_pairs(lines)} {_QUICK}",
+        "analyze quick",
+        f"create temp table odd on commit drop as {_ODD}",
+        "analyze odd",  # so that the planner knows what is rare
+        f"create temp table decision on commit drop as {_decision(lines, history)}",
+        "drop table quick, odd",
+        "analyze decision",
+    ]
+
+
+def _decision(lines: str, history: str) -> str:
     return f"""
-with {_judged(lines)}, {_traced(history)}, {_UNSOUND}, contested as materialized (
+with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSOUND}, contested as materialized (
     select line, bool_or(same_size) as any_same_size from judged left join unsound u using (line, resource_id)
      where fits and u.line is null group by line having count(*) > 1
-), entangled as materialized (
-    select j.resource_id from judged j join contested using (line) where j.fits
-    union select resource_id from judged where collides union select resource_id from unsound
-), plain as not materialized (
-    -- Most lines: one resource bears the name and fits, and there is no more to be asked.
-    select line, resource_id, look_up as method
-      from judged left join (select resource_id as tied from entangled) e on tied = resource_id
-     where fits and tied is null and known_from is null and look_up <> 'parent'
-), fit as (
-    select {_COLUMNS}, false as by_size, false as twice
-      from judged left join (select resource_id as tied from entangled) e on tied = resource_id
-     where fits and tied is null and (known_from is not null or look_up = 'parent')
+), easy as not materialized (
+    select quick.* from quick left join odd on odd.resource_id = quick.resource_id where fits and odd.resource_id is null
+), fit as materialized (
+    select {_PAIR}, false as twins, false as by_size, false as twice from easy where known_from is not null or look_up = 'parent'
     union all
-    select {_COLUMNS}, by_size, twice from ({_with_twice(_UNTANGLED)}) u
-), textual as materialized (
+    select {_COLUMNS}, by_size or crowded as by_size, twice from ({_with_twice(_SOUND)}) u
+), {_traced(history, "fit")}, textual as materialized (
     select j.line, j.invoice_uuid, j.kind, j.look_up, j.name_key, j.started_at, j.ended_at, j.resource_id,
            case when j.twice then 'twice' when {_UNSURE} then 'unsure' end as doubt
       from fit j
@@ -312,10 +341,11 @@ with {_judged(lines)}, {_traced(history)}, {_UNSOUND}, contested as materialized
     -- A backup pays for the droplet that the droplet's own line pays for: where that one is in doubt, so is the backup.
     select distinct b.line
       from textual b
-      join named l on l.invoice_uuid = b.invoice_uuid and l.kind = b.kind and l.name_key = b.name_key and l.look_up = 'name'
-                  and l.started_at <= b.started_at and l.ended_at >= b.ended_at
+      join {lines} l on l.invoice_uuid = b.invoice_uuid and l.kind = b.kind and l.name_key = b.name_key and l.look_up = 'name'
+                    and l.provider_resource_id is null and l.provider_resource_uuid is null
+                    and l.started_at <= b.started_at and l.ended_at >= b.ended_at
       left join (select line, resource_id from by_text where candidates = 1 and doubt is null
-                 union all select line, resource_id from plain) own on own.line = l.line
+                 union all select line, resource_id from easy where known_from is null) own on own.line = l.line
      where b.look_up = 'parent' and own.resource_id is distinct from b.resource_id
 ), by_id as materialized (
     -- An IP is the id of a reserved IP. Of two ids on one line, either may be the resource's.
@@ -351,9 +381,9 @@ with {_judged(lines)}, {_traced(history)}, {_UNSOUND}, contested as materialized
 ), refused as (
     select line, bool_or(bore_name) as bore_name, bool_or(bore_name and born and not_gone) as lived,
            bool_or(bore_name and born and not_gone and in_region) as lived_there
-      from judged left join unsound u using (line, resource_id) where not fits or u.line is not null group by line
+      from quick left join odd on odd.resource_id = quick.resource_id where not fits or odd.resource_id is not null group by line
 )
-select {columns},
+select l.line,
        case when c.candidates = 1 and c.doubt is null then 'matched' when c.candidates > 0 then 'ambiguous' else 'unmatched' end
            as match_status,
        case when c.candidates = 1 and c.doubt is null then c.resource_id end as resource_id,
@@ -378,13 +408,19 @@ select {columns},
                 else format('no %s named %L is known, and the document gives no id', l.kind, l.parsed_name) end)
        end as match_detail
   from {lines} l
-  left join plain p on p.line = l.line
+  left join easy p on p.line = l.line and p.known_from is null and p.look_up = 'name'
   left join exceptional x on x.line = l.line
   left join described d on d.line = l.line
   left join refused e on e.line = l.line
  cross join lateral (select coalesce(x.candidates, (p.line is not null)::integer) as candidates, x.doubt,
-                            coalesce(x.resource_id, p.resource_id) as resource_id, coalesce(x.method, p.method) as method) c
+                            coalesce(x.resource_id, p.resource_id) as resource_id, coalesce(x.method, p.look_up) as method) c
 """
+
+
+def decide(conn: Connection, lines: str, history: str, values: Mapping[str, Any]) -> None:
+    """Run `statements`; `values` are what they and the two relations bind."""
+    for statement in statements(lines, history):
+        conn.execute(text(statement), values if ":" in statement else {})
 
 
 def stored_lines(where: str) -> str:
@@ -436,10 +472,11 @@ def rematch(engine: Engine, account_id: int) -> int:
             f"(({BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name))"
             f" or ({_SERVICE} and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')))"
         )
+        decide(conn, lines, HISTORY, values)
         changed = conn.execute(
             text(
-                f"with decision as materialized ({decided(lines, HISTORY, 'l.line, l.invoice_uuid, l.ordinal')}),"
-                " changed as materialized (select d.* from decision d join arcadia.cloud_cost_lines l on l.line_id = d.line"
+                "with changed as materialized (select d.*, l.invoice_uuid, l.ordinal from decision d"
+                " join arcadia.cloud_cost_lines l on l.line_id = d.line"
                 " where (l.match_status, l.resource_id, l.match_method, l.match_detail)"
                 " is distinct from (d.match_status, d.resource_id, d.match_method, d.match_detail)),"
                 f" told as (insert into {MATCH_EVENT} {match_events('arcadia.cloud_cost_lines', 'changed')}),"
@@ -449,6 +486,7 @@ def rematch(engine: Engine, account_id: int) -> int:
             ),
             values,
         ).scalar_one()
+        conn.execute(text("drop table decision"))
         conn.execute(text("drop table stale_name"))
     return int(changed)
 
@@ -541,7 +579,7 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
     ).scalar_one()
     pairs = conn.execute(
         text(
-            f"with {_judged(namesakes)}, {_traced(HISTORY)}"
+            f"with {_pairs(namesakes)}, {_judged('select * from pair')}, {_traced(HISTORY, 'judged')}"
             " select r.resource_id, r.provider_id, r.name, r.region, r.state, r.provider_created_at, r.deleted_at, j.same_size,"
             f" {', '.join((*FACTS, *NEIGHBOUR_FACTS))}, {', '.join(f'{fact.sql} as {name}' for name, fact in _PAIR_FACTS.items())}"
             " from (select j.*, false as by_size, coalesce(w.twice, false) as twice from judged j"
