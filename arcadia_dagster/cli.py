@@ -29,7 +29,8 @@ from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
-from arcadia_dagster.ledger.billing import import_csv
+from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
+from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.schema import SchemaError, connect, reason
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def import_(
     with _ledger() as engine:
         account_id = account_for_import(engine, account)
         table = _table("file", "month", "lines", "USD", "outcome", "", numbers=(2, 3))
-        stored: list[str] = []
+        stored: dict[Path, Ingested] = {}
         for file in files:
             try:
                 with file.open("rb") as document:
@@ -155,13 +156,16 @@ def import_(
                 failed = True
                 _complain(f"arcadia: {file}: {_reason(problem)}")
                 continue
-            outcomes = ", ".join(f"{count} {status}" for status, count in sorted(result.outcomes.items()))
-            note = "" if result.written else "already imported"
-            table.add_row(escape(file.name), f"{result.period:%Y-%m}", str(result.line_count), f"{result.line_total:.2f}", outcomes, note)
-            stored.append(result.invoice_uuid)
+            stored[file] = result
         if stored:
+            rematch(engine, account_id)  # one file can tell more of the lines of another
+            for file, result in stored.items():
+                outcomes = ", ".join(f"{count} {status}" for status, count in sorted(outcomes_of(engine, result.invoice_uuid).items()))
+                note = "" if result.written else "already imported"
+                month, total = f"{result.period:%Y-%m}", f"{result.line_total:.2f}"
+                table.add_row(escape(file.name), month, str(result.line_count), total, outcomes, note)
             console.print(table)
-            _show_lines(engine, stored)
+            _show_lines(engine, [result.invoice_uuid for result in stored.values()])
     raise typer.Exit(1 if failed else 0)
 
 
@@ -237,8 +241,9 @@ def explain(
         raise typer.Exit(1)
     facts = explanation.line
     times = " to ".join(f"{facts[name]:%Y-%m-%d %H:%M}" if facts[name] else "?" for name in ("started_at", "ended_at"))
+    document = "month to date" if facts["invoice_uuid"].startswith("preview:") else "invoice"
     console.print(f"{facts['product']}: {facts['description']}", markup=False, highlight=False, style="bold")
-    console.print(f"{facts['amount_usd']} USD, {times} UTC, invoice of {facts['period']:%B %Y}", highlight=False)
+    console.print(f"{facts['amount_usd']} USD, {times} UTC, {document} of {facts['period']:%B %Y}", highlight=False)
     if facts["match_status"] == "matched":
         pays = f"{facts['resource_kind']} {facts['resource_name']} ({facts['resource_provider_id']}, {facts['resource_state']})"
         console.print(f"matched by {facts['match_method']}: {pays}", markup=False, highlight=False)

@@ -640,14 +640,21 @@ on conflict (resource_id) do update set account_id = excluded.account_id
 
 def _summary(conn: Connection, invoice_uuid: str, *, written: bool) -> Ingested:
     row = conn.execute(
-        text(
-            "select i.period, i.line_count, i.line_total, i.residual, i.discrepancy, coalesce((select jsonb_object_agg(match_status, n)"
-            " from (select match_status, count(*) as n from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid"
-            " group by match_status) s), '{}') as outcomes from arcadia.cloud_invoices i where invoice_uuid = :invoice_uuid"
-        ),
+        text("select period, line_count, line_total, residual, discrepancy from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid"),
         {"invoice_uuid": invoice_uuid},
     ).one()
-    return Ingested(invoice_uuid=invoice_uuid, written=written, **row._mapping)
+    return Ingested(invoice_uuid=invoice_uuid, written=written, outcomes=_outcomes(conn, invoice_uuid), **row._mapping)
+
+
+def outcomes_of(engine: Engine, invoice_uuid: str) -> dict[str, int]:
+    """How many of the invoice's lines are matched, ambiguous and so on, as of now: match_status -> lines."""
+    with engine.connect() as conn:
+        return _outcomes(conn, invoice_uuid)
+
+
+def _outcomes(conn: Connection, invoice_uuid: str) -> dict[str, int]:
+    query = "select match_status, count(*) as lines from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid group by 1"
+    return {row.match_status: row.lines for row in conn.execute(text(query), {"invoice_uuid": invoice_uuid})}
 
 
 @dataclass(frozen=True, kw_only=True)
