@@ -19,7 +19,8 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/sync.py
-	-$(BIN)/python benchmarks/matching_truth.py
+	$(BIN)/python benchmarks/matching.py
+	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
 
 clean:
 	rm -rf .venv
