@@ -7,6 +7,7 @@ select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, 
        case when b.amount_usd is not null then 'billed' when c.estimated_monthly_usd is not null then 'estimated' end as cost_basis,
        case when b.amount_usd is not null then n.period end as billed_period
   from arcadia.cloud_resources r
+ -- offset 0: or the planner works it out as often as it is used.
  cross join lateral (select case
        when r.kind = 'volume' and r.attrs -> 'droplet_ids' = '[]' then 'unattached_volume'
        -- IPv6 ones are free: https://docs.digitalocean.com/products/networking/reserved-ips/how-to/modify/
@@ -14,8 +15,9 @@ select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, 
        when r.kind = 'droplet' and r.status = 'off' and not r.attrs ? 'k8s_cluster_id' then 'powered_off_droplet'
        -- A global one has other load balancers as targets, which are not kept; a tag brings in droplets to come.
        when r.kind = 'load_balancer' and r.attrs -> 'droplet_ids' = '[]' and coalesce(r.attrs ->> 'type', '') <> 'GLOBAL'
-            and not exists (select from arcadia.cloud_resources d where d.account_id = r.account_id and d.kind = 'droplet'
-                                                                    and d.state = 'active' and d.tags && r.tags)
+            and not (r.tags <> '{}' and exists (
+                select from arcadia.cloud_resources d where d.account_id = r.account_id and d.kind = 'droplet' and d.state = 'active'
+                                                        and d.tags && r.tags))
             then 'load_balancer_without_targets'
        -- Gone: in no state but deleted, though all of its kind were listed after this was taken of it.
        when r.kind in ('snapshot', 'nfs_snapshot', 'droplet_backup') and not exists (
@@ -24,7 +26,7 @@ select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, 
             and exists (select from arcadia.listings l where l.account_id = r.account_id and l.kind = r.parent_kind
                                                          and l.started_at > coalesce(r.provider_created_at, r.first_seen_at))
             then case r.kind when 'droplet_backup' then 'backup_of_what_is_gone' else 'snapshot_of_what_is_gone' end
-       end) w (reason)
+       end offset 0) w (reason)
   join arcadia.running_cost c on c.resource_id = r.resource_id
   left join newest n on n.account_id = r.account_id
   left join lateral (select sum(l.amount_usd) as amount_usd
@@ -36,7 +38,8 @@ select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, 
 comment on view arcadia.waste is
     'What exists now, does nothing and costs money: unattached, unassigned, powered off, without targets, or taken of what is gone';
 comment on column arcadia.waste.reason is
-    'unattached_volume, unassigned_reserved_ip, powered_off_droplet, load_balancer_without_targets, snapshot_of_what_is_gone, backup_of_what_is_gone';
+    'unattached_volume, unassigned_reserved_ip, powered_off_droplet, load_balancer_without_targets, snapshot_of_what_is_gone'
+    ', backup_of_what_is_gone';
 comment on column arcadia.waste.monthly_usd is
     'USD a month; see cost_basis. NULL: the newest invoices do not bill it and no list price is known; backups are billed to their droplet';
 comment on column arcadia.waste.cost_basis is
