@@ -254,6 +254,7 @@ def test_changed_matches_are_told_to_the_one_that_lost_and_the_one_that_gained(b
 
 
 def test_the_running_cost_is_list_price_where_one_is_known(books):
+    put(Books(books.engine, "team-2"), "registry", items.registry("theirs", created_at=WHEN))
     put(books, "droplet", items.droplet(1, "web", created_at=WHEN, size_slug="s-2vcpu-4gb"))
     books.gone("app", Resource(provider_id="a", name="gone", monthly_price=Decimal(5)))
     put(books, "volume", items.volume("v", "data", created_at=WHEN, size_gigabytes=15))
@@ -267,7 +268,8 @@ def test_the_running_cost_is_list_price_where_one_is_known(books):
     put(books, "managed_db", items.database("db", "db", created_at=WHEN, project_id="p"))
     put(books, "ssh_key", items.ssh_key(1, "free"))
     books.inventory("snapshot_of_tomorrow", Resource(provider_id="s", name="x", attrs={"size_gigabytes": "many"}))
-    assert books.rows("select kind, name, estimated_monthly_usd from arcadia.running_cost order by kind, resource_id") == [
+    query = "select kind, name, estimated_monthly_usd from arcadia.running_cost where account_id = :a order by kind, resource_id"
+    assert books.rows(query) == [
         ("droplet", "web", 24), ("managed_db", "db", None), ("registry", "first", 5), ("registry", "second", 0),
         ("reserved_ip", "1.1.1.1", 5), ("snapshot", "1", Decimal("0.61")), ("snapshot", "2", Decimal("0.01")),
         ("snapshot_of_tomorrow", "x", None), ("volume", "data", Decimal("1.50")),
@@ -306,6 +308,8 @@ def test_a_powered_off_droplet_is_waste_and_a_node_is_billed_with_its_cluster(bo
 
 
 def test_a_load_balancer_without_targets_is_waste(books):
+    Books(books.engine, "team-2").inventory("droplet", droplet(2, "theirs", tags=("nobody",)))
+
     def balancer(name, *droplets, **fields):
         return items.load_balancer(name, name, created_at=WHEN, droplet_ids=droplets, project_id="p") | fields
 
@@ -319,6 +323,7 @@ def test_a_load_balancer_without_targets_is_waste(books):
 
 def test_snapshots_and_backups_of_what_is_gone_are_waste(books):
     books.gone("droplet", droplet(1, "gone"))
+    Books(books.engine, "team-2").inventory("droplet", droplet(1, "theirs"))
     put(books, "snapshot", *(
         items.snapshot(number, of, resource_id=parent, resource_type=kind, created_at=WHEN, size_gigabytes=10)
         for number, of, parent, kind in (

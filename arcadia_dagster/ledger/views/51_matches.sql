@@ -32,11 +32,13 @@ select i.period, i.account_id, i.account, i.invoice_uuid, i.invoice_id, i.status
                  from arcadia.cloud_cost_lines where invoice_uuid = i.invoice_uuid) o) l;
 
 comment on view arcadia.match_rate is
-    'How much of each closed invoice is matched to a resource, in lines and in dollars. Account-level lines, taxes and credits ask for none';
-comment on column arcadia.match_rate.status is 'ingested; pending: not read yet, or read before its amount changed; failed: could not be read';
+    'How much of each closed invoice is matched to a resource, in lines and dollars. Account-level lines, taxes and credits ask for none';
+comment on column arcadia.match_rate.status is 
+    'ingested; pending: not read yet, or before its amount changed; failed: could not be read';
 comment on column arcadia.match_rate.lines is 'All lines of the invoice';
 comment on column arcadia.match_rate.matched_lines is 'Lines whose resource is known';
-comment on column arcadia.match_rate.unexplained_lines is 'Lines that are ambiguous or unmatched; the rest are account-level, taxes and credits';
+comment on column arcadia.match_rate.unexplained_lines is
+    'Lines that are ambiguous or unmatched; the rest are account-level, taxes and credits';
 comment on column arcadia.match_rate.line_rate is
     'matched_lines of matched_lines and unexplained_lines, from 0 to 1; 1 only where it is all. NULL: the invoice has neither';
 comment on column arcadia.match_rate.amount_usd is 'USD of all lines together';

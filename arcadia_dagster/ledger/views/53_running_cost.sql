@@ -20,7 +20,7 @@ select r.account_id, a.name as account, r.resource_id, r.kind, r.provider_id, r.
    and r.kind not in ('alert_policy', 'autoscale_pool', 'certificate', 'dns_zone', 'firewall', 'ssh_key', 'tag', 'vpc');
 
 comment on view arcadia.running_cost is
-    'An estimate of what runs now, at list price: never billed money, not to be added to it. Free kinds are left out; nodes count as droplets';
+    'An estimate of what runs now, at list price: no billed money, not to be added to it. Free kinds are left out; nodes count as droplets';
 comment on column arcadia.running_cost.estimated_monthly_usd is
-    'USD a month at list price: the provider''s figure; volumes 0.10 a GiB, snapshots 0.06 a GB, reserved IPs 5 if unassigned. NULL: not known';
+    'USD a month at list price: the provider''s; volumes 0.10 a GiB, snapshots 0.06 a GB, reserved IPs 5 if unassigned. NULL: not known';
 comment on column arcadia.running_cost.status is 'As the provider says. What is off is billed all the same';

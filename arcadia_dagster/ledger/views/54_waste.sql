@@ -1,3 +1,4 @@
+-- Of what running_cost shows, which is what exists now.
 create view arcadia.waste as
 with newest as (
     select account_id, max(period) as period from arcadia.cloud_invoices where status <> 'preview' and line_count > 0 group by account_id
@@ -32,7 +33,7 @@ select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, 
   left join lateral (select sum(l.amount_usd) as amount_usd
                        from arcadia.cloud_cost_lines l join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
                       where l.resource_id = r.resource_id and i.period = n.period and i.status <> 'preview') b on true
- where r.state = 'active' and r.kind in ('volume', 'reserved_ip', 'droplet', 'load_balancer', 'snapshot', 'nfs_snapshot', 'droplet_backup')
+ where r.kind in ('volume', 'reserved_ip', 'droplet', 'load_balancer', 'snapshot', 'nfs_snapshot', 'droplet_backup')
    and w.reason is not null;
 
 comment on view arcadia.waste is
