@@ -19,6 +19,7 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/sync.py
+	$(BIN)/python benchmarks/marts.py
 	$(BIN)/python benchmarks/matching.py
 	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
 

@@ -40,12 +40,14 @@ class Books:
                 {"at": f"{at}T00:00:00Z", "a": self.id, "k": kind, "ids": [resource.provider_id for resource in resources]},
             )
 
-    def invoice(self, *items, amount=None, csv=None, uuid=None, **options):
+    def invoice(self, *items, amount=None, csv=None, uuid=None, period=APRIL, **options):
         """Ingest an invoice of these JSON items; by default it is invoiced at what they add up to."""
         self.number += 1
         uuid = uuid or f"{self.id}-invoice-{self.number}"
         total = sum((Decimal(item["amount"]) for item in items), Decimal(0))
-        header = billing.InvoiceHeader(invoice_uuid=uuid, invoice_id="1", period=APRIL, amount=total if amount is None else Decimal(amount))
+        header = billing.InvoiceHeader(
+            invoice_uuid=uuid, invoice_id="1", period=period, amount=total if amount is None else Decimal(amount)
+        )
         self.record(header)
         return self.ingest(uuid, items, csv, **options)
 
