@@ -11,8 +11,8 @@ select null::jsonb as "AllocatedMethodDetails",
        a.name as "BillingAccountName",
        'Team'::text as "BillingAccountType",
        'USD'::text as "BillingCurrency",
-       x.period_end as "BillingPeriodEnd",
-       x.period_start as "BillingPeriodStart",
+       b.period_end as "BillingPeriodEnd",
+       b.period_start as "BillingPeriodStart",
        null::text as "CapacityReservationId",
        null::arcadia.focus_capacity_reservation_status as "CapacityReservationStatus",
        x.charge::arcadia.focus_charge_category as "ChargeCategory",
@@ -26,9 +26,9 @@ select null::jsonb as "AllocatedMethodDetails",
        greatest(case when (l.ended_at at time zone 'UTC')::time in (time '23:59:59', time '23:59')
                       and date_trunc('month', l.ended_at, 'UTC') < date_trunc('month', l.ended_at + interval '1 minute', 'UTC')
                      then date_trunc('month', l.ended_at + interval '1 minute', 'UTC')
-                     else coalesce(l.ended_at, x.period_end) end,
-                coalesce(l.started_at, x.period_start) + interval '1 second') as "ChargePeriodEnd",
-       coalesce(l.started_at, x.period_start) as "ChargePeriodStart",
+                     else coalesce(l.ended_at, b.period_end) end,
+                coalesce(l.started_at, b.period_start) + interval '1 second') as "ChargePeriodEnd",
+       coalesce(l.started_at, b.period_start) as "ChargePeriodStart",
        null::arcadia.focus_commitment_discount_category as "CommitmentDiscountCategory",
        null::text as "CommitmentDiscountId",
        null::text as "CommitmentDiscountName",
@@ -91,10 +91,11 @@ select null::jsonb as "AllocatedMethodDetails",
   left join arcadia.cloud_cost_lines c on c.line_id = l.line_id
   left join arcadia.resources r on r.resource_id = l.resource_id
  cross join lateral (
-    select l.period::timestamp at time zone 'UTC' as period_start,
-           (l.period + interval '1 month') at time zone 'UTC' as period_end,
-           case when l.match_status = 'tax' then 'Tax'
-                when l.product ~* '^\s*adjustments?\s*$' and coalesce(l.kind, 'credit') = 'credit' then 'Adjustment'
+    select l.period::timestamp at time zone 'UTC' as period_start, (l.period + interval '1 month') at time zone 'UTC' as period_end
+  ) as b
+ cross join lateral (
+    select case when l.match_status = 'tax' then 'Tax'
+                when coalesce(l.kind, 'credit') = 'credit' and l.product ~* '^\s*adjustments?\s*$' then 'Adjustment'
                 when l.match_status = 'credit' then 'Credit'
                 else 'Usage' end as charge,
            case when l.kind = 'droplet' and l.product ~* 'backups' then 'droplet_backup'
@@ -106,17 +107,18 @@ select null::jsonb as "AllocatedMethodDetails",
                 when l.product ~* 'support' then 'support'
                 when l.product ~* 'genai|inference' then 'genai'
                 else l.kind end as service,
-           substring(l.description from '\((\d+(?:\.\d+)?) ?[KMGT]i?B @')::numeric as overage,
-           substring(l.description from '\(\d+(?:\.\d+)? ?([KMGT]i?B) @') as overage_unit,
            lower(coalesce(l.resource_region, c.parsed_region)) as places
-  ) as text_of
+  ) as w
  cross join lateral (
-    select period_start, period_end, charge, service,
-           case when charge = 'Usage' then coalesce(l.hours, overage, 1) end as quantity,
-           case when charge = 'Usage' then case when l.hours is null then coalesce(overage_unit, 'Units')
-                                                when service = 'droplet_backup' then 'Backups'
-                                                else 'Hours' end end as unit,
-           case when places not like '%,%' then places end as region  -- a snapshot can be in several
+    select w.charge,
+           w.service,
+           case when w.charge = 'Usage'
+                then coalesce(l.hours, substring(l.description from '\((\d+(?:\.\d+)?) ?[KMGT]i?B @')::numeric, 1) end as quantity,
+           case when w.charge = 'Usage'
+                then case when l.hours is null then coalesce(substring(l.description from '\(\d+(?:\.\d+)? ?([KMGT]i?B) @'), 'Units')
+                          when w.service = 'droplet_backup' then 'Backups'
+                          else 'Hours' end end as unit,
+           case when w.places not like '%,%' then w.places end as region  -- a snapshot can be in several
   ) as x
   left join arcadia.focus_services s on s.service = x.service
   left join arcadia.focus_services t on t.service = l.resource_kind
