@@ -415,6 +415,8 @@ QUANTITIES = [
     ({"duration": "5", "description": "web (Weekly Backup Services)", "product": "Droplet Backups"}, 5, "Backups"),
     ({"duration": "", "description": "Bandwidth Overage (2825.36GB @ $0.01/GB)", "product": "Overages"}, Decimal("2825.36"), "GB"),
     ({"duration": "", "description": "Bandwidth Overage (1.2.3GB @ $0.01/GB)", "product": "Overages"}, 1, "Units"),
+    ({"duration": "", "description": f"Bandwidth Overage ({'9' * 200_000}GB @ $0.01/GB)", "product": "Overages"}, 1, "Units"),
+    ({"duration": "", "description": "Bandwidth Overage (\u0663GB @ $0.01/GB)", "product": "Overages"}, 1, "Units"),
     ({"duration": "", "description": "Bandwidth Overage ()", "product": "Overages"}, 1, "Units"),
     ({"duration": "3", "duration_unit": "Fortnights"}, 1, "Units"),
 ]

@@ -107,15 +107,15 @@ select null::jsonb as "AllocatedMethodDetails",
                 when l.product ~* 'support' then 'support'
                 when l.product ~* 'genai|inference' then 'genai'
                 else l.kind end as service,
+           regexp_match(l.description, '\(([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]i?B) @') as overage,  -- (2825.36GB @ $0.01/GB)
            lower(coalesce(l.resource_region, c.parsed_region)) as places
   ) as w
  cross join lateral (
     select w.charge,
            w.service,
+           case when w.charge = 'Usage' then coalesce(l.hours, w.overage[1]::numeric, 1) end as quantity,
            case when w.charge = 'Usage'
-                then coalesce(l.hours, substring(l.description from '\((\d+(?:\.\d+)?) ?[KMGT]i?B @')::numeric, 1) end as quantity,
-           case when w.charge = 'Usage'
-                then case when l.hours is null then coalesce(substring(l.description from '\(\d+(?:\.\d+)? ?([KMGT]i?B) @'), 'Units')
+                then case when l.hours is null then coalesce(w.overage[2], 'Units')
                           when w.service = 'droplet_backup' then 'Backups'
                           else 'Hours' end end as unit,
            case when w.places not like '%,%' then w.places end as region  -- a snapshot can be in several
