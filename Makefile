@@ -1,8 +1,9 @@
 # A fresh machine needs Python 3.11 or newer. Each target does its own set-up.
 PYTHON ?= python3
 BIN = .venv/bin
+FOCUS_PYTHON ?= python3.12 python3.13 $(PYTHON)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench focus-check clean
 
 demo: .venv/installed
 	$(BIN)/arcadia demo
@@ -23,8 +24,20 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/matching.py
 	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
 
+# The official validator of FOCUS, which needs Python 3.12 or newer, in an environment of its own.
+focus-check: .venv/installed-dev .venv-focus/installed
+	$(BIN)/python benchmarks/focus.py .venv-focus/bin/focus-validator
+
+.venv-focus/installed:
+	for python in $(FOCUS_PYTHON); do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && exec $$python -m venv --clear .venv-focus; \
+	done; echo 'make focus-check needs Python 3.12 or newer; name it with FOCUS_PYTHON=/path/to/python3.12' >&2; exit 1
+	# It was made for NumPy 1, without which newer releases of pyarrow do not start.
+	.venv-focus/bin/python -m pip install -q --disable-pip-version-check focus-validator==2.2.1 'pyarrow<22'
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-focus
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

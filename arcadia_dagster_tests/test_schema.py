@@ -23,6 +23,8 @@ CATALOG = """
      where relnamespace = 'arcadia'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
     union all select 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
       from pg_constraint where connamespace = 'arcadia'::regnamespace and contype <> 'n'
+    union all select 'domain', typname, '', concat_ws(' ', format_type(typbasetype, typtypmod), typnotnull, typdefault)
+      from pg_type where typnamespace = 'arcadia'::regnamespace and typtype = 'd'
     union all select 'index', tablename, indexname, indexdef from pg_indexes where schemaname = 'arcadia'
     union all select 'table', relname, '', coalesce(obj_description(oid), '')
       from pg_class where relnamespace = 'arcadia'::regnamespace and relkind = 'r'

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, JSONB
 
 SCHEMA = "arcadia"
 
@@ -294,3 +294,66 @@ schema_views = Table(
     Column("digest", Text, primary_key=True, comment="Of the view definitions that are in place"),
     comment="Which edition of the views this schema has",
 )
+
+# What FOCUS allows in its columns of fixed values (https://focus.finops.org/focus-specification/), as domains that the views focus_* cast
+# to: a row with any other value is an error, not a row.
+_SERVICES = {
+    "AI and Machine Learning": (
+        "AI Platforms|Bots|Generative AI|Machine Learning|Natural Language Processing|Other (AI and Machine Learning)"
+    ),
+    "Analytics": "Analytics Platforms|Business Intelligence|Data Processing|Search|Streaming Analytics|Other (Analytics)",
+    "Business Applications": "Productivity and Collaboration|Other (Business Applications)",
+    "Compute": "Containers|End User Computing|Quantum Compute|Serverless Compute|Virtual Machines|Other (Compute)",
+    "Databases": "Caching|Data Warehouses|Ledger Databases|NoSQL Databases|Relational Databases|Time Series Databases|Other (Databases)",
+    "Developer Tools": (
+        "Continuous Integration and Deployment|Developer Platforms|Development Environments|Quality Assurance|"
+        "Source Code Management|Other (Developer Tools)"
+    ),
+    "Identity": "Identity and Access Management|Other (Identity)",
+    "Integration": "API Management|Messaging|Workflow Orchestration|Other (Integration)",
+    "Internet of Things": "IoT Analytics|IoT Platforms|Other (Internet of Things)",
+    "Management and Governance": (
+        "Architecture|Compliance|Cost Management|Data Governance|Disaster Recovery|Endpoint Management|Observability|"
+        "Support|Other (Management and Governance)"
+    ),
+    "Media": "Content Creation|Gaming|Media Streaming|Mixed Reality|Other (Media)",
+    "Migration": "Data Migration|Resource Migration|Other (Migration)",
+    "Mobile": "Other (Mobile)",
+    "Multicloud": "Multicloud Integration|Other (Multicloud)",
+    "Networking": (
+        "Application Networking|Content Delivery|Network Connectivity|Network Infrastructure|Network Routing|"
+        "Network Security|Other (Networking)"
+    ),
+    "Other": "Other (Other)",
+    "Security": "Secret Management|Security Posture Management|Threat Detection and Response|Other (Security)",
+    "Storage": "Backup Storage|Block Storage|File Storage|Object Storage|Storage Platforms|Other (Storage)",
+    "Web": "Application Platforms|Other (Web)",
+}
+_FOCUS_MANDATORY = {
+    "service_category": "|".join(_SERVICES),
+    "service_subcategory": "|".join(_SERVICES.values()),
+    "charge_category": "Usage|Purchase|Tax|Credit|Adjustment",
+    "charge_frequency": "One-Time|Recurring|Usage-Based",
+    "invoice_issue_status": "Open|Issued|Voided",
+    "billing_period_status": "Open|Closed",
+}
+_FOCUS_NULLABLE = {
+    "charge_class": "Correction",
+    "pricing_category": "Standard|Dynamic|Committed|Other",
+    "commitment_discount_category": "Spend|Usage",
+    "commitment_discount_status": "Used|Unused",
+    "capacity_reservation_status": "Used|Unused",
+}
+
+for _required, _columns in ((True, _FOCUS_MANDATORY), (False, _FOCUS_NULLABLE)):
+    for _name, _values in _columns.items():
+        _allowed = ", ".join(f"'{value}'" for value in _values.split("|"))
+        DOMAIN(
+            f"focus_{_name}",
+            Text(),
+            check=text(f"value in ({_allowed})"),
+            constraint_name=f"focus_{_name}_check",
+            not_null=_required,
+            schema=SCHEMA,
+            metadata=metadata,
+        )
