@@ -36,3 +36,7 @@ comment on view arcadia.focus_services is
 comment on column arcadia.focus_services.service is
     'The kind of a line; what is billed to the account as a whole is told apart by its product';
 comment on column arcadia.focus_services.urn_name is 'NAME in the URN do:NAME:ID of such a resource';
+comment on column arcadia.focus_services.service_name is 'FOCUS: ServiceName';
+comment on column arcadia.focus_services.service_category is 'FOCUS: ServiceCategory';
+comment on column arcadia.focus_services.service_subcategory is 'FOCUS: ServiceSubcategory';
+comment on column arcadia.focus_services.resource_type is 'FOCUS: ResourceType';
