@@ -551,14 +551,17 @@ def _show_matching(engine: Engine, account_id: int) -> None:
 
 def _show_unknown_products(engine: Engine, account_id: int) -> None:
     query = """
-        select product, description, to_char(first_period, 'YYYY-MM') as month, lines, amount_usd from arcadia.unknown_products
-         where account_id = :account_id order by abs(amount_usd) desc, product"""
+        select product, description, to_char(first_period, 'YYYY-MM') as month, lines, amount_usd, month_to_date_usd
+          from arcadia.unknown_products where account_id = :account_id order by abs(amount_usd) + abs(month_to_date_usd) desc, product"""
     with engine.connect() as conn:
         rows = conn.execute(text(query), {"account_id": account_id}).all()
     if rows:
-        table = _table("product", "one line", "since", "lines", "USD", title="Unknown products, dearest first", numbers=(3, 4))
+        table = _table(
+            "product", "one line", "since", "lines", "USD", "month to date", title="Unknown products, dearest first", numbers=(3, 4, 5)
+        )
         for row in rows:
-            table.add_row(escape(row.product), escape(row.description), row.month, f"{row.lines:,}", f"{row.amount_usd:,.2f}")
+            money = (f"{row.amount_usd:,.2f}", f"{row.month_to_date_usd:,.2f}")
+            table.add_row(escape(row.product), escape(row.description), row.month, f"{row.lines:,}", *money)
         console.print(table)
 
 

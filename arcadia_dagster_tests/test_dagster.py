@@ -424,7 +424,7 @@ def test_droplets_name_the_pool_that_made_them_for_one_request_a_pool(showcase):
 
 def test_every_line_of_the_showcase_is_explained_but_the_product_that_nobody_knows(showcase):
     showcase.run(*INVENTORY_JOBS, "discover_invoices")
-    assert run_check(showcase, "no_unknown_product").passed
+    assert not run_check(showcase, "no_unknown_product").passed  # the month to date shows it first
     showcase.ingest()
     assert showcase.rows("select distinct product from arcadia.matched_cost_lines where match_status in ('unmatched', 'ambiguous')") == [
         ("Quantum Computers",)
@@ -434,7 +434,7 @@ def test_every_line_of_the_showcase_is_explained_but_the_product_that_nobody_kno
     assert "| Quantum Computers | qubits (q-1) | 2026-04 " in " ".join(check.metadata["which"].value.split())
     # The next listing of invoices says so too, after whatever else it does: a preview may have been stored.
     evaluations = showcase.run("discover_invoices").get_asset_check_evaluations()
-    assert [(one.check_name, one.passed) for one in evaluations] == [("invoices_are_ingested", True), ("no_unknown_product", False)]
+    assert [one.check_name for one in evaluations if not one.passed] == ["no_unknown_product"]
     assert showcase.rows(
         "select distinct l.resource_name, l.resource_state from arcadia.matched_cost_lines l where description in"
         " ('crunch-01 (s-1vcpu-1gb)', 'batch-01 (s-1vcpu-1gb)', 'Unused Floating IP - 45.55.96.62') order by 1"

@@ -559,7 +559,7 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: I
 def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> None:
     """Put the lines of the transaction's table `billed_line` in the place of the invoice's, matched as they are stored."""
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
-    conn.execute(text("analyze billed_line"))
+    conn.execute(text("analyze billed_line (ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)"))
     many = conn.execute(text("select count(*) from billed_line")).scalar_one() >= MANY_ROWS
     before = conn.execute(
         text(
@@ -618,7 +618,9 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     conn.execute(text("drop table line_before"))
     conn.execute(text(_QUEUE_OLDER), values)
     if many:
-        conn.execute(text("analyze arcadia.cloud_cost_lines"))
+        conn.execute(
+            text("analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, kind, look_up, name_key, resource_id, match_status)")
+        )
 
 
 _OF_HISTORY = "kind, name_key, parsed_region, parsed_size, look_up, started_at, ended_at"

@@ -309,12 +309,12 @@ def statements(lines: str, history: str) -> list[str]:
     """
     return [
         f"create temp table quick on commit drop as with {_pairs(lines)} {_QUICK}",
-        "analyze quick",
+        "analyze quick (line, resource_id, look_up, by_name, known_from, fits, crosses)",
         f"create temp table odd on commit drop as {_ODD}",
         "analyze odd",  # so that the planner knows what is rare
         f"create temp table decision on commit drop as {_decision(lines, history)}",
         "drop table quick, odd",
-        "analyze decision",
+        "analyze decision (line, match_status)",
     ]
 
 

@@ -256,7 +256,8 @@ cloud_cost_lines = Table(
     Column("component", Text, comment="Part of a grouped product, such as a node pool"),
     Column("provider_resource_id", Text),
     Column("provider_resource_uuid", Text),
-    Column("resource_id", BigInteger, ForeignKey(_resource)),
+    # No foreign key: resources are never deleted, and to look up a million of them again costs half as much as to match them.
+    Column("resource_id", BigInteger),
     Column("match_status", Text, nullable=False),
     Column("match_method", Text, comment="id, name, parent, group or ip"),
     Column("match_detail", JSONB, comment="reason; candidates of an ambiguous line"),
@@ -352,7 +353,6 @@ for _required, _columns in ((True, _FOCUS_MANDATORY), (False, _FOCUS_NULLABLE)):
             f"focus_{_name}",
             Text(),
             check=text(f"value in ({_allowed})"),
-            constraint_name=f"focus_{_name}_check",
             not_null=_required,
             schema=SCHEMA,
             metadata=metadata,

@@ -74,6 +74,7 @@ def upgrade() -> None:
         schema="arcadia",
         postgresql_where=sa.text("changes ? 'size_slug'"),
     )
+    op.drop_constraint("cloud_cost_lines_resource_id_fkey", "cloud_cost_lines", schema="arcadia")
     op.drop_constraint("cloud_invoices_status_check", "cloud_invoices", schema="arcadia")
     op.create_check_constraint(
         op.f("cloud_invoices_status_check"), "cloud_invoices", "status in ('pending', 'ingested', 'failed', 'preview')", schema="arcadia"
