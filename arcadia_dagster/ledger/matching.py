@@ -23,8 +23,9 @@ FOR_MANY_LINES = "set local work_mem = '64MB'; set local enable_nestloop = off; 
 _SLACK = "interval '1 hour'"
 # A line can show a name that was given after the month and before the invoice was made.
 _INVOICED_WITHIN = "interval '2 days'"
-# The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
+# Groups that always have a node, and so a line.
 _CLUSTERS = "'{k8s_cluster,managed_db}'"
+# The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
 _SERVICE = "component like 'load balancer a%'"
 
 
