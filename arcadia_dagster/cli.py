@@ -241,7 +241,7 @@ def explain(
         raise typer.Exit(1)
     facts = explanation.line
     times = " to ".join(f"{facts[name]:%Y-%m-%d %H:%M}" if facts[name] else "?" for name in ("started_at", "ended_at"))
-    document = "month to date" if facts["invoice_uuid"].startswith("preview:") else "invoice"
+    document = "month to date" if facts["is_preview"] else "invoice"
     console.print(f"{facts['product']}: {facts['description']}", markup=False, highlight=False, style="bold")
     console.print(f"{facts['amount_usd']} USD, {times} UTC, {document} of {facts['period']:%B %Y}", highlight=False)
     if facts["match_status"] == "matched":

@@ -627,6 +627,7 @@ def run_check(location, name):
             ' match_detail = \'{"reason": "x"}\' where line_id = (select max(line_id) from arcadia.cloud_cost_lines)',
         ),
         ("no_match_contradicts_its_line", "update arcadia.resources set kind = 'volume' where kind = 'snapshot'"),
+        ("no_match_contradicts_its_line", "update arcadia.cloud_cost_lines set resource_id = -1 where resource_id is not null"),
     ],
 )
 def test_a_check_passes_on_a_sound_ledger_and_fails_on_a_damaged_one(sky, check, damage):

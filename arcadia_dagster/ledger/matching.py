@@ -21,6 +21,8 @@ FOR_MANY_LINES = "set local work_mem = '64MB'; set local enable_nestloop = off; 
 
 # A resource is billed from its creation on and until it is destroyed, give or take this.
 _SLACK = "interval '1 hour'"
+# The lines of a resized resource follow each other this closely.
+_ADJOINS = "interval '1 minute'"
 # A line can show a name that was given after the month and before the invoice was made.
 _INVOICED_WITHIN = "interval '2 days'"
 # Groups that always have a node, and so a line.
@@ -72,7 +74,7 @@ def _adjoins(moment: str, others: str) -> str:
     """
     return f"""(p.{moment} = any (p.{others}) or exists (
                select from unnest(p.{others}, p.sizes) o (other, size)
-                where other between p.{moment} - interval '1 minute' and p.{moment} + interval '1 minute' and o.size <> p.size))"""
+                where other between p.{moment} - {_ADJOINS} and p.{moment} + {_ADJOINS} and o.size <> p.size))"""
 
 
 # A resource that is billed by name pays from its creation to its end without a gap. So a line that begins in mid-month long after its
@@ -185,13 +187,13 @@ def _takes_over(one: str, other: str) -> str:
     """Whether line `other` begins where line `one` of the same resource ends; see _adjoins."""
     return f"""{other}.resource_id = {one}.resource_id and {other}.invoice_uuid = {one}.invoice_uuid and {other}.region = {one}.region
                and ({other}.started_at = {one}.ended_at
-                    or {other}.size <> {one}.size and {other}.started_at between {one}.ended_at - interval '1 minute'
-                                                                         and {one}.ended_at + interval '1 minute')"""
+                    or {other}.size <> {one}.size
+                   and {other}.started_at between {one}.ended_at - {_ADJOINS} and {one}.ended_at + {_ADJOINS})"""
 
 
 def _next_to(moment: str, other: str, size: str) -> str:
     return f"""(coalesce({other} over neighbours = {moment}, false) or coalesce({size} over neighbours <> size
-                and {other} over neighbours between {moment} - interval '1 minute' and {moment} + interval '1 minute', false))"""
+                and {other} over neighbours between {moment} - {_ADJOINS} and {moment} + {_ADJOINS}, false))"""
 
 
 # Nearly all lines are easy: of those that name their resource, none covers the time of another, so each need only look at the one before
@@ -545,7 +547,8 @@ select kind, name_key from reached
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a line has its outcome: the line as analysts see it, and each resource considered with what the facts say to it."""
+    """Why a line has its outcome: the line as analysts see it (`is_preview`: of the month to date), and each resource considered with
+    what the facts say to it."""
 
     line: Mapping[str, Any]
     considered: list[Mapping[str, Any]]
@@ -567,7 +570,10 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
     `considered` holds, for each resource of the line's kind and name: resource_id, provider_id, name, region, state, `speaks_for` and
     `speaks_against` as lists of sentences, `same_size`. Lines decided by an id have been compared with no other.
     """
-    line = conn.execute(text("select * from arcadia.all_cost_lines where line_id = :line_id"), {"line_id": line_id}).mappings().first()
+    query = """
+        select l.*, i.status = 'preview' as is_preview
+          from arcadia.all_cost_lines l join arcadia.cloud_invoices i using (invoice_uuid) where l.line_id = :line_id"""
+    line = conn.execute(text(query), {"line_id": line_id}).mappings().first()
     if line is None:
         return None
     facts = {**FACTS, **NEIGHBOUR_FACTS, **_PAIR_FACTS}
