@@ -1,4 +1,4 @@
-"""How every schedule and sensor behaves: it skips, with the reason, while no token is configured that it needs or the previous run of its job is not done.
+"""How every schedule and sensor behaves: it skips, with the reason, while it has no token that it needs, or the previous run is not done.
 
 A run that a command made in its own process has no daemon to notice when that process is killed, so that is seen to here as well.
 """
@@ -42,7 +42,7 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
 
 
 def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal["inventory", "billing"] | None) -> str | None:
-    """Why a job should not be launched now, as a sentence; None: it should. `purpose` is that of the token it needs; None: it needs none."""
+    """Why a job should not be launched now, as a sentence; None: it should. `purpose` is its token's; None: it needs no token."""
     if purpose is not None and not settings.token_is_configured(purpose):
         return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
     end_abandoned_runs(instance)

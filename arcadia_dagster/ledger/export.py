@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "json", "parquet"]
 
-_BATCH = 10_000  # rows in memory, and in a row group of a Parquet file
+_BATCH = 5_000  # rows in memory, and in a row group of a Parquet file
 
 # One precision and scale for all, so that the files of all months have one schema. It is what BigQuery and others take as NUMERIC.
 _PRECISION, _SCALE = 38, 9

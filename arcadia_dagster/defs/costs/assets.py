@@ -96,7 +96,7 @@ def _write_focus(ledger: Ledger, key: str) -> dict[str, Any] | None:
         told = conn.execute(
             text(
                 'select sum("BilledCost") as usd, max("BillingPeriodStatus") as status from arcadia.focus_1_2'
-                ' join arcadia.focus_billing_period using ("BillingPeriodStart")'
+                ' left join arcadia.focus_billing_period using ("BillingPeriodStart")'
                 " where \"BillingPeriodStart\" = cast(:key || '-01' as timestamp) at time zone 'UTC'"
             ),
             {"key": key},

@@ -19,13 +19,13 @@ export_focus = dg.define_asset_job(
 def last_changes(engine: Engine) -> dict[str, datetime]:
     """When the lines of each month were last stored or matched anew, by partition key; months without lines are left out."""
     query = """
-        select to_char(i.period, 'YYYY-MM'), greatest(max(i.ingested_at), max(e.at))
+        select to_char(i.period, 'YYYY-MM') as month, greatest(max(i.ingested_at), max(e.at)) as changed
           from arcadia.cloud_invoices i
           left join (select invoice_uuid, max(occurred_at) as at from arcadia.cloud_match_events group by 1) e using (invoice_uuid)
          where i.status <> 'preview' and i.line_count > 0
          group by i.period"""
     with engine.connect() as conn:
-        return {month: changed for month, changed in conn.execute(text(query))}
+        return {row.month: row.changed for row in conn.execute(text(query))}
 
 
 @dg.sensor(
