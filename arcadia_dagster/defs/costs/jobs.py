@@ -22,7 +22,7 @@ def last_changes(engine: Engine) -> dict[str, datetime]:
         select to_char(i.period, 'YYYY-MM') as month, greatest(max(i.ingested_at), max(e.at)) as changed
           from arcadia.cloud_invoices i
           left join (select invoice_uuid, max(occurred_at) as at from arcadia.cloud_match_events group by 1) e using (invoice_uuid)
-         where i.status <> 'preview' and i.line_count > 0
+         where i.status <> 'preview' and i.line_count > 0 and i.ingested_at is not null
          group by i.period"""
     with engine.connect() as conn:
         return {row.month: row.changed for row in conn.execute(text(query))}
