@@ -127,6 +127,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
     assert {name for name, group in groups.items() if group == "billing"} == {
         "balance_snapshots", "invoices", "invoice_preview", "cost_lines", "matched_cost_lines",
     }  # fmt: skip
+    assert {name for name, group in groups.items() if group == "costs"} == {"focus_export"}
     crons = {schedule.job_name: (schedule.cron_schedule, schedule.execution_timezone) for schedule in DEFINITIONS.schedules}
     assert crons == {
         "sync_inventory": ("*/15 * * * *", "UTC"),
@@ -137,7 +138,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "discover_invoices": ("23 2 * * *", "UTC"),
         "prune_runs": ("11 4 * * *", "UTC"),
     }
-    assert [sensor.job_name for sensor in DEFINITIONS.sensors] == ["ingest_invoices"]
+    assert {sensor.job_name for sensor in DEFINITIONS.sensors} == {"ingest_invoices", "export_focus"}
 
 
 def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_described():
@@ -147,7 +148,7 @@ def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_describ
         assert node.description
         assert node.owners
         assert node.kinds
-        if key.to_user_string() != "matched_cost_lines":
+        if key.to_user_string() not in ("matched_cost_lines", "focus_export"):
             assert node.pools == {f"digitalocean_{node.group_name}"}
 
 
