@@ -146,13 +146,13 @@ named as (
            m.month_ends,
            l.started_at <= l.month + {_SLACK} or coalesce(r.provider_created_at + {_SLACK} >= l.started_at, true) as begins_free,
            l.ended_at >= m.month_ends - {_SLACK} or coalesce(r.alive_until - {_SLACK} <= l.ended_at, true) as ends_free,
-           case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from,
+           case when n.seen_from is null and r.listed_from >= l.next_month then date_trunc('month', r.listed_from, 'UTC') end as known_from,
            r.provider_created_at is null as undated
       from named l
       join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
       join arcadia.resource_names n on n.name_key = l.name_key
       join (select k.resource_id, k.account_id, k.kind, k.region, k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
-                   case when not k.billing_only then date_trunc('month', k.first_seen_at, 'UTC') end as first_seen_in,
+                   case when not k.billing_only then k.first_seen_at end as listed_from,
                    case when k.deleted_at is null and k.stale_strike_count = 0 then greatest(k.last_seen_at, s.started_at)
                         else least(k.last_seen_at, k.deleted_at) end as alive_until
               from arcadia.resources k
