@@ -19,6 +19,7 @@ from arcadia_dagster.api.models import Paged
 from arcadia_dagster.api.problems import bad_request
 
 Key = TypeVar("Key", bound=BaseModel)
+_DOCUMENT = TypeAdapter(tuple[str, dict[str, Any]])
 
 
 class Pages(Generic[Key]):
@@ -51,10 +52,9 @@ class Pages(Generic[Key]):
     def _read(self, cursor: str) -> Key:
         try:
             document = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            question, columns = TypeAdapter(tuple[str, dict[str, Any]]).validate_json(document)
-            key = self._key.model_validate(columns)
+            question, columns = _DOCUMENT.validate_json(document)
+            if question == self._question:
+                return self._key.model_validate(columns)
         except ValueError:  # of each of these steps
             raise bad_request("cursor: this is none; take it from `next` of the page before, or leave it out to begin anew") from None
-        if question != self._question:
-            raise bad_request("cursor: it belongs to another question; keep the filters as they were, or leave it out to begin anew")
-        return key
+        raise bad_request("cursor: it belongs to another question; keep the filters as they were, or leave it out to begin anew")
