@@ -4,6 +4,7 @@ What a command prints is decided here; what it does, in `defs/` and `ledger/`.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -285,6 +286,8 @@ def serve(
     with _listen(host, port) as listener, _ledger() as engine:
         from arcadia_dagster.api.app import server
 
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # every request, without its headers
         # When it has let requests come to their end, it raises the signal that it was stopped with once more.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         where = f"[{host}]" if ":" in host else host

