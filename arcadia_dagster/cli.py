@@ -30,6 +30,7 @@ from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger import api_keys
+from arcadia_dagster.ledger.access import AccessError
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
 from arcadia_dagster.ledger.matching import rematch
@@ -42,6 +43,7 @@ USER_ERRORS = (
     settings.SettingsError,
     SchemaError,
     ProviderError,
+    AccessError,
     AccountError,
     api_keys.ApiKeyError,
     embedded_postgres.EmbeddedPostgresError,
