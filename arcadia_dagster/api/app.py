@@ -35,7 +35,7 @@ from arcadia_dagster.api.paging import Pages
 from arcadia_dagster.ledger.api_keys import ApiKey, find_key
 from arcadia_dagster.ledger.schema import revisions
 
-_DESCRIPTION = """
+_DESCRIPTION = """\
 What a ledger of DigitalOcean accounts holds. Money is USD, exact, in strings; times are UTC (RFC 3339). Answers come in pages: follow the
 header `Link`, or hand `next` back as `cursor`; what is there all the while is shown exactly once. Whatever goes wrong is a problem
 (RFC 9457). A tenant's key sees what belongs to the tenant, an admin's everything.
@@ -60,7 +60,7 @@ _bearer = HTTPBearer(scheme_name="key", description="A key of `arcadia keys add`
 def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
     engine: Engine = request.app.state.engine
     if given is None:
-        raise HTTPException(401, "this needs a key: send the header Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+        raise HTTPException(401, problems.DETAILS[401], {"WWW-Authenticate": "Bearer"})
     with reading.transaction(engine) as conn:
         key = find_key(conn, given.credentials)
     if key is None:
@@ -71,15 +71,17 @@ def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | No
 
 def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     if caller.key.tenant_id is not None:
-        raise HTTPException(403, "this key is a tenant's, and only an admin's may read this")
+        raise HTTPException(403, problems.DETAILS[403])
     return caller
 
 
-def _given_once(request: Request, _: Annotated[Caller, Depends(_caller)]) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if names.count(name) > 1:
+def _given_once(request: Request, caller: Annotated[Caller, Depends(_caller)]) -> None:
+    del caller  # who may not ask at all is told that first
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
             raise problems.bad_request(f"{name[:100]}: given more than once")
+        seen.add(name)
 
 
 AnyKey = Annotated[Caller, Depends(_caller)]
@@ -129,7 +131,7 @@ def timeline(
     with caller.reading() as conn:
         resource = reading.resource(conn, resource_id)
         if resource is None:
-            raise HTTPException(404, "there is no such resource")
+            raise HTTPException(404, problems.DETAILS[404])
         rows = reading.timeline(conn, resource_id, after=after.model_dump(), limit=pages.fetch)
     items, following = pages.cut(rows)
     return TimelinePage.model_validate({"resource": dict(resource), "items": items, "next": following})
@@ -177,10 +179,15 @@ def create_app(engine: Engine) -> FastAPI:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with our problems in place of FastAPI's own."""
+    """The OpenAPI document, with our problems in place of FastAPI's own. No parameter is null, which could not be sent, but empty."""
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes)
     for path in document["paths"].values():
         path["get"]["responses"].pop("422", None)
+        for parameter in path["get"].get("parameters", []):
+            for schema in parameter["schema"].pop("anyOf", []):
+                parameter["schema"] |= schema if schema != {"type": "null"} else {}
+            if parameter["in"] == "query":
+                parameter["allowEmptyValue"] = True
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -41,7 +41,7 @@ class Pages(Generic[Key]):
         items = [dict(row) for row in rows[: self._query.limit]]
         if len(rows) <= self._query.limit:
             return items, None
-        key = self._key.model_validate(items[-1], extra="ignore")
+        key = self._key.model_validate(items[-1])
         document = json.dumps([self._question, key.model_dump(mode="json")], separators=(",", ":"))
         cursor = base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
         again = {**self._query.filters(), "limit": self._query.limit, "cursor": cursor}

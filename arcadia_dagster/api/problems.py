@@ -32,7 +32,8 @@ class Problem(BaseModel):
     detail: str = Field(description="What is wrong and what to do, for a person", examples=["limit: input should be 1000 or less"])
 
 
-_DETAILS = {
+# What is said where no more can be, and what the OpenAPI document shows as examples.
+DETAILS = {
     400: "limit: input should be less than or equal to 1000",
     401: "this needs a key: send the header Authorization: Bearer KEY",
     403: "this key is a tenant's, and only an admin's may read this",
@@ -45,7 +46,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What an operation may answer beside its result, for the OpenAPI document."""
     documented: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
-        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _body(status, _DETAILS[status])}
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _body(status, DETAILS[status])}
         documented[status] = {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: content}}
         if status == HTTPStatus.UNAUTHORIZED:
             header = {"description": "How to authenticate", "required": True, "schema": {"type": "string"}}
@@ -73,15 +74,15 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(SQLAlchemyError)
     def database_failed(_: Request, error: SQLAlchemyError) -> JSONResponse:
         state = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+        # The error's own text holds the statement and its parameters.
+        _logger.error("the database: %s", reason(error) if isinstance(error, DBAPIError) else type(error).__name__)
         if state == _NOT_ALLOWED:
             return _answer(403, "the database does not let this key read that")
         if state == _NO_SUCH_ROLE:
-            return _answer(403, "the tenant of this key is no more")
-        # The error's own text holds the statement and its parameters.
-        _logger.error("the database: %s", reason(error) if isinstance(error, DBAPIError) else type(error).__name__)
+            return _answer(403, "the database has no role for this key any more")
         if state == _CANCELLED:
             return _answer(503, "the database took too long over this; ask for less, with a smaller limit or more filters")
-        return _answer(503, _DETAILS[503])
+        return _answer(503, DETAILS[503])
 
     @app.exception_handler(Exception)
     def ours(_: Request, __: Exception) -> JSONResponse:  # the server logs it
