@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import threading
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,14 +22,19 @@ from sqlalchemy.exc import DBAPIError
 
 from arcadia_dagster.api import reading
 from arcadia_dagster.api.app import create_app, server
-from arcadia_dagster.ledger.access import ensure_roles
+from arcadia_dagster.ledger.access import tenant_role
 from arcadia_dagster.ledger.api_keys import ApiKeyError, add_key, find_key, revoke_key
+from arcadia_dagster.ledger.attribution import attribute
 from arcadia_dagster.ledger.schema import connect
+from arcadia_dagster.ledger.tenants import apply
+from arcadia_dagster.ledger.tenants_file import Declaration, Rule, Tenant
 from arcadia_dagster_tests import conftest
 from arcadia_dagster_tests.books import APRIL, Books, droplet, item
 from arcadia_dagster_tests.commands import PASSWORD, arcadia, end, processes_of, start, wait_for
 from arcadia_dagster_tests.ui import free_port
 
+# Roles are the server's: other sessions of these tests have others.
+ACME, GLOBEX, REST = (f"{name}_{uuid.uuid4().hex[:8]}" for name in ("acme", "globex", "rest"))
 MAY = date(2026, 5, 1)
 ADDRESSES = ["inventory", "resources/1/timeline", "billing/balance", "billing/cost-lines"]
 ADMINS_ONLY = ["billing/balance", "billing/cost-lines"]
@@ -116,13 +122,15 @@ def api(engine):
 
 
 def declare(engine, *tenants):
-    with engine.begin() as conn:
-        for tenant in tenants:
-            conn.execute(
-                text("insert into arcadia.cloud_tenants (tenant_id, name, is_fallback, role_name) values (:t, :t, false, :r)"),
-                {"t": tenant, "r": f"arcadia_tenant_{tenant}"},
-            )
-        ensure_roles(conn, tenants)
+    """Tenants that own their namesake of a project, and one that has the rest."""
+    declared = [Tenant(tenant_id=tenant, name=tenant, rules=(Rule(project=f"project-{tenant}"),)) for tenant in tenants]
+    apply(engine, Declaration(tenants=(*declared, Tenant(tenant_id=REST, name=REST)), fallback=REST))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_roles_are_left(postgres_server):
+    yield
+    conftest._execute(postgres_server, f"drop role if exists {', '.join(map(tenant_role, (ACME, GLOBEX, REST)))}")
 
 
 @pytest.fixture(scope="module")
@@ -133,29 +141,18 @@ def shared(postgres_server, template_database):
     """
     with conftest._database(postgres_server, template_database) as url:
         engine = connect(make_url(url))
-        declare(engine, "acme", "globex")
         books, other = Books(engine), Books(engine, team="team-2")
-        books.inventory("project", *[droplet(f"p-{name}", f"project-{name}") for name in ("acme", "globex")])
+        books.inventory("project", *[droplet(f"p-{name}", f"project-{name}") for name in (ACME, GLOBEX)])
+        owners = {n: ACME if n <= 10 else GLOBEX if n <= 15 else "lonely" for n in range(1, 17)}
         droplets = [
-            droplet(n, f"{'acme' if n <= 10 else 'globex' if n <= 15 else 'lonely'}-{n}", tags=("odd", "all") if n % 2 else ("all",))
-            for n in range(1, 17)
+            droplet(n, f"{owner.partition('_')[0]}-{n}", own_project_id=f"p-{owner}", tags=("odd", "all") if n % 2 else ("all",))
+            for n, owner in owners.items()
         ]
         books.inventory("droplet", *droplets)
         other.inventory("droplet", droplet(1, "elsewhere", monthly_price=Decimal("24.00"), region="fra1"))
+        attribute(engine, books.id, internal_project=None)
+        declare(engine, ACME, GLOBEX)
         with engine.begin() as conn:
-            for tenant in ("acme", "globex"):
-                conn.execute(
-                    text(
-                        "update arcadia.resources set tenant_id = :tenant, cloud_project_id ="
-                        " (select p.resource_id from arcadia.resources p where p.provider_id = :project)"
-                        " where name like :names and kind = 'droplet'"
-                    ),
-                    {"tenant": tenant, "project": f"p-{tenant}", "names": f"{tenant}-%"},
-                )
-                conn.execute(
-                    text("update arcadia.resources set tenant_id = :tenant where provider_id = :project"),
-                    {"tenant": tenant, "project": f"p-{tenant}"},
-                )
             for account, amount in ((books.id, "-12.340"), (other.id, "0.00")):
                 for day in ("2026-05-01", "2026-05-02"):
                     conn.execute(
@@ -177,7 +174,7 @@ def shared(postgres_server, template_database):
 
 @pytest.fixture(scope="module")
 def acme(shared):
-    return shared.tenant_key("acme")
+    return shared.tenant_key(ACME)
 
 
 # What the OpenAPI document says, held against the server
@@ -228,7 +225,7 @@ def test_a_resource(shared):
     assert all(isinstance(identity, int) for identity in ours)
     assert found == {
         "account": "team-2", "kind": "droplet", "provider_id": "1", "name": "elsewhere", "region": "fra1", "status": None,
-        "state": "active", "tags": [], "attrs": {}, "monthly_price": "24.00", "project": None, "tenant_id": None, "parent_kind": None,
+        "state": "active", "tags": [], "attrs": {}, "monthly_price": "24.00", "project": None, "tenant_id": REST, "parent_kind": None,
         "parent_provider_id": None, "provider_created_at": "2025-01-01T00:00:00Z", "deleted_at": None,
     }  # fmt: skip
 
@@ -241,7 +238,7 @@ def test_a_resource(shared):
         ({"name": "*e*-*3"}, ["acme-3", "globex-13"]),
         ({"name": "%"}, []),
         ({"name": "acme_1"}, []),
-        ({"project": "project-globex", "tag": "odd"}, ["globex-11", "globex-13", "globex-15"]),
+        ({"project": f"project-{GLOBEX}", "tag": "odd"}, ["globex-11", "globex-13", "globex-15"]),
         ({"state": "billing_only"}, ["gone"]),
         ({"state": "active", "kind": "volume"}, []),
         ({"account": "team-2"}, ["elsewhere", "gone"]),
@@ -266,7 +263,7 @@ def test_a_cost_line(shared):
     assert found == {
         "period": "2026-05-01", "invoice_uuid": found["invoice_uuid"], "invoice_id": "1", "ordinal": 1, "account": "team-1",
         "product": "Droplets", "group_description": "", "description": "acme-1", "hours": "720", "started_at": "2026-05-01T00:00:00Z",
-        "ended_at": "2026-06-01T00:00:00Z", "amount_usd": "1.10", "kind": "droplet", "project": "project-acme", "tenant_id": "acme",
+        "ended_at": "2026-06-01T00:00:00Z", "amount_usd": "1.10", "kind": "droplet", "project": f"project-{ACME}", "tenant_id": ACME,
         "match_status": "matched", "match_method": "id", "reason": None, "resource_provider_id": "1", "resource_name": "acme-1",
         "resource_region": None, "resource_state": "active",
     }  # fmt: skip
@@ -280,7 +277,7 @@ def test_a_cost_line(shared):
         ({"period": "2026-06-01"}, "0"),
         ({"kind": "tax"}, "0.20"),
         ({"status": "tax", "period": "2026-05-01"}, "0.10"),
-        ({"project": "project-globex", "period": "2026-05-01"}, "65.50"),
+        ({"project": f"project-{GLOBEX}", "period": "2026-05-01"}, "65.50"),
         ({"kind": "droplet", "account": "team-2"}, "7.00"),
     ],
 )
@@ -422,7 +419,7 @@ def test_a_key_is_nowhere_in_the_database(shared):
 
 
 def test_no_role_may_read_keys(shared):
-    for role in ("arcadia_admin", "arcadia_analyst", "arcadia_tenant_acme"):
+    for role in ("arcadia_admin", "arcadia_analyst", tenant_role(ACME)):
         with reading.transaction(shared.engine, role) as conn, pytest.raises(DBAPIError, match="permission denied"):
             conn.execute(text("select * from arcadia.api_keys"))
 
@@ -438,10 +435,10 @@ def test_keys_are_of_tenants_that_there_are(engine):
 
 def test_a_tenant_sees_its_own_and_nothing_else(shared, acme):
     everything = shared.items("inventory", limit=1000)
-    own = [one for one in everything if one["tenant_id"] == "acme"]
+    own = [one for one in everything if one["tenant_id"] == ACME]
     assert len(own) == 10
     assert shared.items("inventory", acme, limit=1000) == own
-    for filters in ({"project": "project-globex"}, {"name": "globex-*"}, {"account": "team-2"}, {"state": "billing_only"}):
+    for filters in ({"project": f"project-{GLOBEX}"}, {"name": "globex-*"}, {"account": "team-2"}, {"state": "billing_only"}):
         assert shared.items("inventory", acme, **filters) == []
     for resource in everything:
         path = f"resources/{resource['resource_id']}/timeline"
@@ -469,10 +466,10 @@ def test_money_is_for_admins(shared, acme, path):
 
 
 def test_the_key_of_a_tenant_that_is_no_more(api):
-    declare(api.engine, "acme")
-    key = api.tenant_key("acme")
+    declare(api.engine, ACME)
+    key = api.tenant_key(ACME)
     assert api.items("inventory", key) == []
-    api.execute("update arcadia.api_keys set tenant_id = 'never_made', role_name = 'arcadia_tenant_never_made' where tenant_id = 'acme'")
+    api.execute("update arcadia.api_keys set tenant_id = 'never_made', role_name = 'arcadia_tenant_never_made' where tenant_id is not null")
     assert problem(api.get("inventory", key), 403) == "the database has no role for this key any more"
 
 
@@ -614,15 +611,15 @@ def test_a_fault_of_ours_is_a_problem_too(shared, monkeypatch):
 
 def test_keys_on_the_command_line(engine, database_url):
     variables = {"ARCADIA_DATABASE_URL": database_url}
-    declare(engine, "acme")
-    add_key(engine, "theirs", tenant_id="acme")
+    declare(engine, ACME)
+    add_key(engine, "theirs", tenant_id=ACME)
     made = arcadia("keys", "add", "our [dashboards]", "--admin", **variables)
     assert (made.code, made.sentence) == (0, "Key 2, an admin's. Keep it: nobody can show it again.")
     secret = made.out.removesuffix("\n")
     assert re.fullmatch(r"arcadia_[\w-]{43}", secret)
     unknown = arcadia("keys", "add", "x", "--tenant", "acne", **variables)
     assert (unknown.code, unknown.out) == (1, "")
-    assert unknown.sentence == "arcadia: there is no tenant 'acne'; the tenants' file declares: acme"
+    assert unknown.sentence == f"arcadia: there is no tenant 'acne'; the tenants' file declares: {ACME}, {REST}"
     assert arcadia("keys", "add", "x", **variables).code == 2
 
     revoked = arcadia("keys", "revoke", 1, **variables)
@@ -630,7 +627,7 @@ def test_keys_on_the_command_line(engine, database_url):
     listed = arcadia("keys", "list", **variables).out
     assert secret[8:] not in listed
     first, second = [line for line in listed.splitlines() if re.match(" *[12] ", line)]
-    assert re.fullmatch(r" *1 +theirs +of tenant acme +20\S+ \d\d:\d\d +20\S+ \d\d:\d\d *", first)
+    assert re.fullmatch(rf" *1 +theirs +of tenant {ACME} +20\S+ \d\d:\d\d +20\S+ \d\d:\d\d *", first)
     assert re.fullmatch(r" *2 +our \[dashboards\] +an admin's +20\S+ \d\d:\d\d *", second)
 
 

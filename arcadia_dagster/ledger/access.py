@@ -97,7 +97,7 @@ def protect(conn: Connection) -> None:
     statements = [
         f"revoke all on all tables in schema arcadia from {ADMIN}, {ANALYST}, {TENANT}",
         f"grant usage on schema arcadia to {ADMIN}, {ANALYST}, {TENANT}",
-        f"grant execute on all functions in schema arcadia to {ADMIN}, {ANALYST}, {TENANT}",
+        f"grant execute on function arcadia.tenant_of_open_line, arcadia.detail_of_open_line to {ADMIN}, {ANALYST}, {TENANT}",
         f"grant select on {_listed(tables | views)} to {ADMIN}",
         f"grant select on {_listed((tables | views) - {*_INTERNAL})} to {ANALYST}",
         f"grant select on {_listed(views)} to {TENANT}",
