@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+# Held by whoever changes the schema or who may read it; any number that no other program locks.
+LOCK = 7_236_894_351_022
+
 ADMIN, ANALYST, TENANT = "arcadia_admin", "arcadia_analyst", "arcadia_tenant"
 
 # Nobody reads these but the owner of the schema.
@@ -122,6 +125,7 @@ def ensure_roles(conn: Connection, tenant_ids: Iterable[str] = ()) -> list[str]:
     """
     roles = [ADMIN, ANALYST, TENANT, *map(tenant_role, sorted(tenant_ids))]
     made: list[str] = []
+    conn.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     for _ in range(20):
         missing = _missing(conn, roles)
         if not missing:

@@ -25,7 +25,6 @@ _FOLDER = Path(__file__).parent
 _MIGRATIONS = _FOLDER / "migrations"
 _VIEWS = _FOLDER / "views"
 _OLDEST_SERVER = (15,)  # views with the rights of who reads them
-_LOCK = 7_236_894_351_022  # any number that no other program locks
 
 
 class SchemaError(RuntimeError):
@@ -78,7 +77,7 @@ def migrate(engine: Engine) -> None:
             if _is_current(connection, where):
                 return
             connection.rollback()
-            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": access.LOCK})
             if not _is_current(connection, where):  # or another process was quicker
                 # Rather fail than queue behind somebody's long transaction, and every reader behind us.
                 connection.execute(text("set local lock_timeout = '60s'"))

@@ -104,8 +104,8 @@ class _Reader:
     def _tenants(self, node: yaml.Node | None, root: yaml.Node) -> list[Tenant]:
         tenants: list[Tenant] = []
         lines: dict[str, int] = {}
-        if node is None:
-            self._complain(root, "the key tenants is missing")
+        if node is None and isinstance(root, yaml.MappingNode):
+            self._complain(root, "the file needs the key tenants")
         for item in self._items(node, "tenants"):
             fields = self._mapping(item, "a tenant", ("id", "name", "rules"))
             tenant_id = self._text(fields, "id", item, "a tenant")
