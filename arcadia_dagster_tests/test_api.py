@@ -373,7 +373,7 @@ def test_a_cursor_belongs_to_its_question(shared):
         assert detail == "cursor: it belongs to another question; keep the filters as they were, or leave it out to begin anew"
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cursor=st.text(min_size=1, max_size=200) | st.text("abcABC012-_", min_size=1, max_size=60))
 def test_a_cursor_that_is_none_is_a_problem(shared, cursor):
     assert problem(shared.get("inventory", cursor=cursor), 400).startswith("cursor: ")

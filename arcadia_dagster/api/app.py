@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine
 
 from arcadia_dagster.api import problems, reading
 from arcadia_dagster.api.models import (
-    BalanceQuery,
     Balances,
     CostLinesPage,
     CostLinesQuery,
@@ -27,9 +26,10 @@ from arcadia_dagster.api.models import (
     InventoryPage,
     InventoryQuery,
     LineKey,
+    OfAccount,
+    Paged,
     ResourceId,
     TimelinePage,
-    TimelineQuery,
 )
 from arcadia_dagster.api.paging import Pages
 from arcadia_dagster.ledger.api_keys import ApiKey, find_key
@@ -121,7 +121,7 @@ def inventory(caller: AnyKey, query: Annotated[InventoryQuery, Query()], request
 def timeline(
     caller: AnyKey,
     resource_id: Annotated[ResourceId, Path(description="As in the inventory")],
-    query: Annotated[TimelineQuery, Query()],
+    query: Annotated[Paged, Query()],
     request: Request,
     response: Response,
 ) -> TimelinePage:
@@ -138,7 +138,7 @@ def timeline(
 
 
 @router.get("/billing/balance", responses=_responses(400, 401, 403, 503, paged=False))
-def balance(caller: AdminKey, query: Annotated[BalanceQuery, Query()]) -> Balances:
+def balance(caller: AdminKey, query: Annotated[OfAccount, Query()]) -> Balances:
     """The newest balance of each account. For admins only."""
     with caller.reading() as conn:
         rows = reading.balances(conn, query.filters())

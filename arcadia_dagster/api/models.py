@@ -57,8 +57,6 @@ Month = Annotated[
     WithJsonSchema({"type": "string", "format": "date", "pattern": "^[12][0-9]{3}-(0[1-9]|1[0-2])-01$", "examples": ["2026-04-01"]}),
 ]
 ResourceId = Annotated[int, Field(ge=1, le=BIGGEST_ID), BeforeValidator(_whole)]
-
-
 Next = Annotated[str | None, Field(description="The cursor of the next page, which the header Link names too. null: this is the last")]
 
 
@@ -100,10 +98,6 @@ class InventoryQuery(Paged, OfAccount):
     name: Words | None = Field(None, description="Only what has this name, case ignored; `*` stands for anything", examples=["web-*"])
 
 
-class BalanceQuery(OfAccount):
-    """Whose balance."""
-
-
 class CostLinesQuery(Paged, OfAccount):
     """Which lines of invoices."""
 
@@ -115,24 +109,14 @@ class CostLinesQuery(Paged, OfAccount):
     )
 
 
-class TimelineQuery(Paged):
-    """Which part of a timeline."""
-
-
-class Answer(BaseModel):
-    """Something that is answered: all fields are always there."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-
-class Health(Answer):
+class Health(BaseModel):
     """That the server can answer."""
 
     status: Literal["ok"] = Field(description="Anything else is a problem with status 503")
     schema_revision: str = Field(description="Of the ledger's schema", examples=["0005"])
 
 
-class Resource(Answer):
+class Resource(BaseModel):
     """Something that the account has or had."""
 
     resource_id: int = Field(description="Ours; it never changes", examples=[42])
@@ -159,14 +143,14 @@ class Resource(Answer):
     deleted_at: Time | None = Field(description="When it was given up")
 
 
-class InventoryPage(Answer):
+class InventoryPage(BaseModel):
     """Resources, oldest in the ledger first."""
 
     items: list[Resource]
     next: Next
 
 
-class TimelineEntry(Answer):
+class TimelineEntry(BaseModel):
     """Something that happened to a resource."""
 
     at: Time = Field(description="When a listing first showed it, the provider issued it, or a line's match was changed")
@@ -179,7 +163,7 @@ class TimelineEntry(Answer):
     amount_usd: Money | None = Field(description="USD of `billed`: all lines of that invoice for it")
 
 
-class TimelinePage(Answer):
+class TimelinePage(BaseModel):
     """A resource and what happened to it, oldest first."""
 
     resource: Resource
@@ -187,7 +171,7 @@ class TimelinePage(Answer):
     next: Next
 
 
-class Balance(Answer):
+class Balance(BaseModel):
     """What an account owes, as the provider said last."""
 
     account_id: int = Field(description="The account's number in this ledger", examples=[1])
@@ -199,13 +183,13 @@ class Balance(Answer):
     taken_at: Time = Field(description="When they were read")
 
 
-class Balances(Answer):
+class Balances(BaseModel):
     """The newest balance of each account."""
 
     items: list[Balance]
 
 
-class CostLine(Answer):
+class CostLine(BaseModel):
     """A line of a closed invoice, and what it pays for."""
 
     line_id: int = Field(description="Another one when its invoice is stored anew; `invoice_uuid` and `ordinal` stay", examples=[1001])
@@ -235,7 +219,7 @@ class CostLine(Answer):
     resource_state: Literal["active", "deleted", "billing_only"] | None = Field(description="As in the inventory")
 
 
-class CostLinesPage(Answer):
+class CostLinesPage(BaseModel):
     """Lines of closed invoices, by month, invoice and place on it."""
 
     items: list[CostLine]
