@@ -341,6 +341,7 @@ def serve(
     with _listen(host, port) as listener, _ledger() as engine:
         from arcadia_dagster.api.app import server
 
+        api_keys.check_owner(engine)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # every request, without its headers
         # When it has let requests come to their end, it raises the signal that it was stopped with once more.

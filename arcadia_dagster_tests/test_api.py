@@ -601,6 +601,14 @@ def test_a_database_that_takes_too_long(shared, monkeypatch, caplog):
     assert said == "the database: canceling statement due to statement timeout"
 
 
+def test_a_database_that_was_started_anew(shared):
+    lost = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    shared.items("inventory")
+    with create_engine(shared.engine.url).connect() as conn:
+        conn.execute(text(lost))
+    assert shared.items("inventory", limit=1)
+
+
 def test_a_fault_of_ours_is_a_problem_too(shared, monkeypatch):
     monkeypatch.setattr(reading, "inventory", lambda *_, **__: [{"resource_id": "none"}])
     assert problem(shared.get("inventory"), 500) == "this is a fault of the server; its log says more"
@@ -677,6 +685,19 @@ def test_a_request_under_way_is_answered_before_the_server_stops(engine, databas
         asking.join()
         assert replies[0].json() == {"items": [], "next": None}
         assert end(process).code == 0
+
+
+def test_only_the_owner_of_the_ledger_can_serve_it(engine, database_url):
+    role = f"reader_{make_url(database_url).database[-12:]}"
+    conftest._execute(make_url(database_url), f"create role {role} login", f"grant usage on schema arcadia to {role}",
+                      f"grant select on all tables in schema arcadia to {role}")  # fmt: skip
+    try:
+        reader = make_url(database_url).update_query_dict({"options": f"-crole={role}"}).render_as_string(hide_password=False)
+        done = arcadia("serve", "--port", 0, ARCADIA_DATABASE_URL=reader)
+        assert done.code == 1
+        assert done.sentence.startswith(f"arcadia: the database's user {role} does not own the schema arcadia; ")
+    finally:
+        conftest._execute(make_url(database_url), f"drop owned by {role}", f"drop role {role}")
 
 
 def test_a_port_in_use_is_one_sentence(server_folder):

@@ -65,6 +65,15 @@ def find_key(conn: Connection, secret: str) -> ApiKey | None:
     return None if found is None else _key(found)
 
 
+def check_owner(engine: Engine) -> None:
+    """Raise ApiKeyError where the database's user does not own the keys, and so could answer no request."""
+    query = "select current_user, pg_has_role(relowner, 'usage') from pg_class where oid = 'arcadia.api_keys'::regclass"
+    with engine.connect() as conn:
+        user, owns = conn.execute(text(query)).one()
+    if not owns:
+        raise ApiKeyError(f"the database's user {user} does not own the schema arcadia; let ARCADIA_DATABASE_URL name the user who does")
+
+
 def all_keys(engine: Engine) -> list[ApiKey]:
     """Every key there ever was, oldest first."""
     with engine.connect() as conn:
