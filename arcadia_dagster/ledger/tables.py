@@ -139,7 +139,6 @@ resources = Table(
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
     CheckConstraint("attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"),
     CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),
-    Index(None, "tenant_id"),
     comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
 )
 
