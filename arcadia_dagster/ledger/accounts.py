@@ -1,6 +1,6 @@
 """The accounts that every other row belongs to. Which token belongs to which team is the provider's to say, not ours."""
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 
 class AccountError(ValueError):
@@ -33,19 +33,9 @@ def account_for_import(engine: Engine, name: str) -> int:
     Raises AccountError where several teams bear the name.
     """
     with engine.begin() as conn:
-        found = conn.execute(
-            text(
-                "select account_id, team_uuid from arcadia.cloud_accounts where team_uuid = :name or name = :name"
-                " order by team_uuid is null, account_id"
-            ),
-            {"name": name},
-        ).all()
-        teams = [row for row in found if row.team_uuid is not None]
-        if len(teams) > 1:
-            uuids = ", ".join(row.team_uuid for row in teams)
-            raise AccountError(f"{len(teams)} accounts are named {name!r}; give one of their team uuids instead: {uuids}")
-        if found:
-            return int(found[0].account_id)
+        found = account_named(conn, name)
+        if found is not None:
+            return found
         return int(
             conn.execute(
                 text(
@@ -55,3 +45,22 @@ def account_for_import(engine: Engine, name: str) -> int:
                 {"name": name},
             ).scalar_one()
         )
+
+
+def account_named(conn: Connection, name: str) -> int | None:
+    """The account_id of the account with this team uuid or name, None where there is none.
+
+    A team goes before an account that was only imported. Raises AccountError where several teams bear the name.
+    """
+    found = conn.execute(
+        text(
+            "select account_id, team_uuid from arcadia.cloud_accounts where team_uuid = :name or name = :name"
+            " order by team_uuid is null, account_id"
+        ),
+        {"name": name},
+    ).all()
+    teams = [row for row in found if row.team_uuid is not None]
+    if len(teams) > 1:
+        uuids = ", ".join(row.team_uuid for row in teams)
+        raise AccountError(f"{len(teams)} accounts are named {name!r}; give one of their team uuids instead: {uuids}")
+    return int(found[0].account_id) if found else None
