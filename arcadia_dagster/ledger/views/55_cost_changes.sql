@@ -84,7 +84,7 @@ select m.period, m.previous_period, m.account_id, a.name as account, b.resource_
                        case when b.backups is distinct from b.previous_backups
                             then format('%s → %s backups', trim_scale(coalesce(b.previous_backups, 0)),
                                         trim_scale(coalesce(b.backups, 0))) end,
-                       case when b.since > m.previous_period + interval '1 day' then 'from ' || to_char(b.since, 'YYYY-MM-DD') end,
+                       case when b.since > m.previous_period + interval '1 day' and b.since < m.period then 'from ' || to_char(b.since, 'YYYY-MM-DD') end,
                        case when b.until < m.period + interval '1 month - 1 day' then 'until ' || to_char(b.until, 'YYYY-MM-DD') end), ''),
                        'its lines differ')
               end) w (change, detail)
