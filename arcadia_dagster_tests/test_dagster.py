@@ -135,6 +135,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "sync_backups": ("41 * * * *", "UTC"),
         "record_balance": ("7 * * * *", "UTC"),
         "discover_invoices": ("23 2 * * *", "UTC"),
+        "write_report": ("37 3 * * *", "UTC"),
         "prune_runs": ("11 4 * * *", "UTC"),
     }
     assert [sensor.job_name for sensor in DEFINITIONS.sensors] == ["ingest_invoices"]

@@ -74,7 +74,7 @@ def by_month(stack: Stack, look: Look) -> str:
     zero = alt.Chart(_data([{"from": 0}])).mark_rule(color=look.ink, opacity=0.5).encode(y="from:Q")
     ys = _spread([height * (1 - (top - low) / (high - low)) for top in tops], gap=15, most=height)
     names = [
-        {"y": y, "name": label(name, 14 if look.is_narrow else 22), "colour": _colour(place, stack)}
+        {"y": y, "name": label(name, 13 if look.is_narrow else 20), "colour": _colour(place, stack)}
         for place, (name, y) in enumerate(zip(stack.names, ys, strict=True))
     ]
     return _svg([bars, zero, *_labels(names, look.width - room)], look, width=look.width - room - 50, height=height)
@@ -171,7 +171,7 @@ def _bars(rows: Sequence[tuple[str, Decimal, str]], look: Look, *, signed: bool 
     """Horizontal bars, the name to the left and the number at the end of each."""
     left, right = (132, 84) if look.is_narrow else (230, 100)
     data = [
-        {"place": place, "usd": float(usd), "colour": colour, "name": label(name, 19 if look.is_narrow else 34),
+        {"place": place, "usd": float(usd), "colour": colour, "name": label(name, 16 if look.is_narrow else 29),
          "number": money(usd, signed=signed)}
         for place, (name, usd, colour) in enumerate(rows)
     ]  # fmt: skip

@@ -170,7 +170,7 @@ def read(conn: Connection, account: str | None = None) -> Figures:
     months = every[-MONTHS:]
     start = months[0] if months else None
 
-    def costs(view: str, column: str, label: Callable[[Row[Any]], str]) -> Stack:
+    def costs(view: str, column: str, label: Callable[[str | None], str]) -> Stack:
         found = rows(
             f"select period, charge, {column} as name, {'account_id' if column == 'project' else '0'} as account_id,"
             f" min(account) as account, sum(amount_usd) as usd from arcadia.{view} where account_id = any(:accounts) and period >= :start"
@@ -180,12 +180,12 @@ def read(conn: Connection, account: str | None = None) -> Figures:
         named = [
             (row.period, (CHARGES[row.charge],), CHARGES[row.charge], "", row.usd)
             if row.charge in CHARGES
-            else (row.period, (row.name, row.account_id), label(row), row.account, row.usd)
+            else (row.period, (row.name, row.account_id), label(row.name), row.account, row.usd)
             for row in found
         ]
         return _stack(named, months)
 
-    tenants = rows("select 1 from arcadia.cost_by_tenant where account_id = any(:accounts) and tenant_id is not null limit 1")
+    by_tenant = costs("cost_by_tenant", "tenant_id", lambda tenant: tenant or "No tenant")
     older = rows(
         "select count(distinct period) as months, coalesce(sum(amount_usd), 0) as usd from arcadia.match_rate"
         " where account_id = any(:accounts) and period < :start",
@@ -199,13 +199,9 @@ def read(conn: Connection, account: str | None = None) -> Figures:
         months=months,
         older=(older.months, older.usd),
         without_invoice=[month for month in months if month not in read_months],
-        by_kind=costs("cost_by_kind", "kind", lambda row: kind_label(row.name)),
-        by_project=costs(
-            "cost_by_project",
-            "project",
-            lambda row: row.name or "No project",
-        ),
-        by_tenant=costs("cost_by_tenant", "tenant_id", lambda row: row.name or "No tenant") if tenants else None,
+        by_kind=costs("cost_by_kind", "kind", kind_label),
+        by_project=costs("cost_by_project", "project", lambda project: project or "No project"),
+        by_tenant=by_tenant if set(by_tenant.names) - {"No tenant", *CHARGES.values()} else None,
         shares=_shares(rows),
         invoices=rows(
             "select count(*) as count, count(*) filter (where invoice_usd is null) as unstated, sum(invoice_usd) as stated,"
