@@ -225,6 +225,19 @@ def test_what_is_missing_is_said(books):
     assert "The invoices state +7.93 more than their lines add up to" in said
 
 
+def test_two_months_that_are_previewed_are_not_added_up(books):
+    for period, dollars in ((APRIL, "40.00"), (MAY, "3.00")):
+        line = item("web (s)", amount=dollars, rid=1)
+        preview = billing.Preview(period=period, amount=Decimal(dollars), covers_until=datetime(2026, 5, 2, tzinfo=UTC))
+        billing.ingest_preview(books.engine, books.id, preview, as_json(line))
+    found = read(books.engine)
+    assert [one.usd for one in found.previews] == [Decimal("40.00"), Decimal("3.00")]
+    assert found.preview_kinds == [("Droplets", Decimal("3.00"))]
+    said = told(books.engine).text
+    assert "May 2026 so far 3.00" in said
+    assert "43.00" not in said
+
+
 def reading(books, at, usd):
     with books.engine.begin() as conn:
         conn.execute(

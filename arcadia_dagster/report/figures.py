@@ -358,9 +358,11 @@ def _rates(rows: _Rows, months: Sequence[date]) -> list[Rate]:
 
 
 def _preview_kinds(rows: _Rows) -> list[tuple[str, Decimal]]:
+    """Of the newest month that is previewed: the one before has a preview too until its invoice is made."""
     found = rows(
         "select coalesce(resource_kind, kind) as kind, match_status, sum(amount_usd) as usd from arcadia.month_to_date_lines"
-        " where account_id = any(:accounts) group by 1, 2"
+        " where account_id = any(:accounts)"
+        " and period = (select max(period) from arcadia.month_to_date_lines where account_id = any(:accounts)) group by 1, 2"
     )
     usd: dict[str, Decimal] = {}
     for row in found:
