@@ -358,6 +358,24 @@ def tenants_show() -> None:
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="The file to write. It is replaced as a whole.")] = Path("arcadia-report.html"),
+    account: Annotated[str | None, typer.Option(help="One account alone: its name or team uuid. All of them unless given.")] = None,
+) -> None:
+    """Write the costs as one HTML page with pictures: where the money went, what changed and why, what can be switched off.
+
+    The page needs no network and no other file.
+    """
+    from arcadia_dagster.report import figures, page
+
+    with _ledger() as engine, engine.connect() as conn, console.status("Drawing"):
+        found = figures.read(conn, account)
+        page.write(out, found)
+    said = f"{found.newest:%B %Y}: {found.newest_usd:,.2f} USD" if found.newest else "no closed invoice has been read yet"
+    console.print(f"{out} ({said})", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def simulate(
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8099,
 ) -> None:

@@ -136,6 +136,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "sync_backups": ("41 * * * *", "UTC"),
         "record_balance": ("7 * * * *", "UTC"),
         "discover_invoices": ("23 2 * * *", "UTC"),
+        "write_report": ("37 3 * * *", "UTC"),
         "prune_runs": ("11 4 * * *", "UTC"),
     }
     assert {sensor.job_name for sensor in DEFINITIONS.sensors} == {"ingest_invoices", "export_focus"}
@@ -148,7 +149,7 @@ def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_describ
         assert node.description
         assert node.owners
         assert node.kinds
-        if key.to_user_string() not in ("matched_cost_lines", "focus_export"):
+        if key.to_user_string() not in {"matched_cost_lines", "focus_export", "cost_report"}:  # which ask the ledger alone
             assert node.pools == {f"digitalocean_{node.group_name}"}
 
 

@@ -52,7 +52,9 @@ def columns(conn):
 
 def rows(conn, table, names):
     listed = ", ".join(names)
-    return conn.execute(text(f"select coalesce(jsonb_agg(to_jsonb(t) order by t), '[]')::text from (select {listed} from arcadia.{table}) t"))
+    return conn.execute(
+        text(f"select coalesce(jsonb_agg(to_jsonb(t) order by t), '[]')::text from (select {listed} from arcadia.{table}) t")
+    )
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
@@ -77,7 +79,9 @@ def test_a_ledger_of_every_release_is_brought_up_with_all_that_is_in_it(engine, 
         for table, name in conn.execute(text(IDENTITIES)).all():
             conn.execute(text(f"select setval(pg_get_serial_sequence('arcadia.{table}', '{name}'), 1000)"))
         before = {table: rows(conn, table, names).scalar() for table, names in there.items() if table in here}
-        lines = filled.execute(text("select count(*), count(*) filter (where match_status = 'matched') from arcadia.cloud_cost_lines")).one()
+        lines = filled.execute(
+            text("select count(*), count(*) filter (where match_status = 'matched') from arcadia.cloud_cost_lines")
+        ).one()
         assert min(lines) > 0
     old.dispose()
 
