@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 from uuid import uuid4
 
 import typer
@@ -29,8 +29,9 @@ from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger.access import AccessError, tenant_role
-from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_of_team
+from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_named, account_of_team
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
+from arcadia_dagster.ledger.export import ExportError, Format, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.schema import SchemaError, connect, reason
 from arcadia_dagster.ledger.tenants import SUMMARY, apply, assign
@@ -45,6 +46,7 @@ USER_ERRORS = (
     ProviderError,
     AccountError,
     AccessError,
+    ExportError,
     embedded_postgres.EmbeddedPostgresError,
     OSError,
 )
@@ -313,6 +315,48 @@ def tenants_show() -> None:
     console.print(table)
 
 
+@app.command(name="export")
+def export_(
+    view: Annotated[str, typer.Argument(help="What to export: a view, or a table that begins with cloud_. A wrong name lists them.")],
+    format_: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="csv: safe to open in a spreadsheet; json: an object a line, numerics as strings of exact digits; parquet.",
+        ),
+    ],
+    out: Annotated[str, typer.Option(help="The file, replaced once the export is complete; - is standard output, for csv and json.")],
+    period: Annotated[datetime | None, typer.Option(formats=["%Y-%m"], help="One month alone, such as 2026-04.")] = None,
+    account: Annotated[str | None, typer.Option(help="One account alone: its name or team uuid.")] = None,
+) -> None:
+    """Write a view as CSV, JSON or Parquet: every row of one moment, or no file at all.
+
+    In a CSV, a text that a spreadsheet would take for a formula has an apostrophe in front.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half-written stays
+    with _ledger() as engine, engine.connect() as conn:
+        account_id = None
+        if account is not None and (account_id := account_named(conn, account)) is None:
+            raise AccountError(f"there is no account {account!r}; arcadia status names them")
+        with _standard_output(format_) if out == "-" else whole_file(Path(out)) as file:
+            month = period.date() if period else None
+            rows = export(conn, view.removeprefix("arcadia."), file, format=format_, period=month, account_id=account_id)
+    if out != "-":
+        console.print(f"{out}: {rows:,} rows", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _standard_output(format_: Format) -> Iterator[BinaryIO]:
+    if format_ == "parquet":
+        raise ExportError("Parquet is written to a file, not to standard output; name one with --out")
+    try:
+        # Not sys.stdout, which would try again to write, at the very end, what could not be written.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+            yield file
+    except OSError as problem:
+        raise ExportError(f"standard output cannot be written: {_reason(problem)}") from None
+
+
 @app.command()
 def simulate(
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8099,
@@ -333,7 +377,8 @@ def simulate(
 @contextlib.contextmanager
 def _ledger() -> Iterator[Engine]:
     """The ledger's database, its schema up to date."""
-    with console.status("Opening the ledger"):
+    # Where there is no terminal, a status would still write an empty line, which is none of an export's.
+    with console.status("Opening the ledger") if console.is_terminal else contextlib.nullcontext():
         engine = connect(settings.ledger_url())
     try:
         yield engine

@@ -78,6 +78,12 @@ def home() -> Path:
     return Path(value).expanduser().absolute() if value else platformdirs.user_data_path("arcadia-dagster", appauthor=False)
 
 
+def export_dir() -> Path:
+    """The folder that exports of the schedules are written to, absolute. It need not exist yet."""
+    value = _variable("ARCADIA_EXPORT_DIR")
+    return Path(value).expanduser().absolute() if value else home() / "exports"
+
+
 def strike_interval() -> timedelta:
     """A missing resource is struck at most once in this time."""
     value = _variable("ARCADIA_STRIKE_INTERVAL_SECONDS") or "600"

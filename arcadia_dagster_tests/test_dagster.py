@@ -116,7 +116,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
     groups = {key.to_user_string(): graph.get(key).group_name for key in graph.get_all_asset_keys()}
     assert {name for name, group in groups.items() if group == "inventory"} == {
         "projects", "droplets", "volumes", "snapshots", "droplet_backups", "reserved_ips", "firewalls", "load_balancers", "domains",
-        "project_resources",
+        "project_resources", "tenants",
         # Listed since: billed things, then what explains them.
         "spaces_buckets", "databases", "database_replicas", "kubernetes_clusters", "apps", "function_namespaces", "registries",
         "nat_gateways", "autoscale_pools", "reserved_ipv6s", "nfs_shares", "nfs_snapshots", "dedicated_inferences",
@@ -127,6 +127,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
     assert {name for name, group in groups.items() if group == "billing"} == {
         "balance_snapshots", "invoices", "invoice_preview", "cost_lines", "matched_cost_lines",
     }  # fmt: skip
+    assert {name for name, group in groups.items() if group == "costs"} == {"focus_export"}
     crons = {schedule.job_name: (schedule.cron_schedule, schedule.execution_timezone) for schedule in DEFINITIONS.schedules}
     assert crons == {
         "sync_inventory": ("*/15 * * * *", "UTC"),
@@ -137,7 +138,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "discover_invoices": ("23 2 * * *", "UTC"),
         "prune_runs": ("11 4 * * *", "UTC"),
     }
-    assert [sensor.job_name for sensor in DEFINITIONS.sensors] == ["ingest_invoices"]
+    assert {sensor.job_name for sensor in DEFINITIONS.sensors} == {"ingest_invoices", "export_focus"}
 
 
 def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_described():
@@ -147,7 +148,7 @@ def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_describ
         assert node.description
         assert node.owners
         assert node.kinds
-        if key.to_user_string() != "matched_cost_lines":
+        if key.to_user_string() not in ("matched_cost_lines", "focus_export", "tenants"):
             assert node.pools == {f"digitalocean_{node.group_name}"}
 
 

@@ -1,4 +1,4 @@
-"""Invoices of many lines: what a process needs in memory does not depend on how many there are, whichever way they come."""
+"""Invoices of many lines: what a process needs in memory does not depend on how many there are, whichever way they come and go."""
 
 import os
 import subprocess
@@ -53,6 +53,15 @@ with Client("dop_v1_0", base_url=sys.argv[1]) as client:
     done = _ingest(client, SimpleNamespace(engine=engine), account_id, "u")
 assert done.residual == 0, done
 assert done.discrepancy is None, done
+"""
+
+EXPORT = """
+import sys
+from arcadia_dagster.cli import app
+try:
+    app(["export", "long", "--format", sys.argv[1], "--out", sys.argv[2]])
+except SystemExit as end:
+    assert not end.code, end.code
 """
 
 
@@ -129,4 +138,21 @@ def test_ingesting_needs_no_more_memory_for_ten_times_the_lines(database_url):
             server.reply = reply
             peaks.append(peak(INGEST, server.url, count, url=database_url))
             assert lines_in(database_url) == count
+    assert peaks[1] - peaks[0] < SLACK, peaks
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_an_export_needs_no_more_memory_for_ten_times_the_rows(database_url, tmp_path, form):
+    engine = create_engine(database_url)
+    peaks = []
+    for count in (20_000, 200_000):
+        with engine.begin() as conn:
+            conn.execute(
+                text(
+                    "create or replace view arcadia.long as select n, n / 100.0 as amount_usd, now() as at, repeat(n::text, 20) as text,"
+                    f" array[n::text] as texts, jsonb_build_object('n', n) as object from generate_series(1, {count}) n"
+                )
+            )
+        peaks.append(peak(EXPORT, form, tmp_path / "long", url=database_url))
+    engine.dispose()
     assert peaks[1] - peaks[0] < SLACK, peaks

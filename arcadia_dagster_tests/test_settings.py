@@ -100,6 +100,14 @@ def test_home_is_absolute(monkeypatch, tmp_path):
     assert settings.home().is_relative_to(tmp_path)
 
 
+def test_exports_go_under_home_unless_told_otherwise(monkeypatch, tmp_path):
+    monkeypatch.setenv("ARCADIA_HOME", str(tmp_path))
+    assert settings.export_dir() == tmp_path / "exports"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARCADIA_EXPORT_DIR", "files")
+    assert settings.export_dir() == tmp_path / "files"
+
+
 def test_strike_interval(monkeypatch):
     assert settings.strike_interval() == timedelta(minutes=10)
     monkeypatch.setenv("ARCADIA_STRIKE_INTERVAL_SECONDS", "0")

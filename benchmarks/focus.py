@@ -4,23 +4,20 @@ Run by `make focus-check`, which installs the validator in an environment of its
 no release of the project depends on it. The ledger is an embedded server in a temporary folder.
 """
 
-import csv
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 from arcadia_dagster import embedded_postgres
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.showcase import showcase_account
+from arcadia_dagster.ledger.export import export, whole_file
 
 # What the provider has and its invoices show. Not PUBLIC_PRICE_LIST and UNIT_PRICING: there is a price list, but no line names its entry.
 CRITERIA = (
@@ -67,26 +64,13 @@ def _fill(url: str) -> None:
         )
 
 
-def _export(url: str, file: Path) -> int:
+def _export(url: str, path: Path) -> int:
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
     try:
-        with engine.connect() as conn, file.open("w", encoding="utf-8", newline="") as out:
-            conn.execute(text("set time zone 'UTC'"))
-            result = conn.execute(text("select * from arcadia.focus_1_2"))
-            writer = csv.writer(out)
-            writer.writerow(result.keys())
-            rows = [[_spelled(value) for value in row] for row in result]
-            writer.writerows(rows)
-            return len(rows)
+        with engine.connect() as conn, whole_file(path) as file:
+            return export(conn, "focus_1_2", file, format="csv")
     finally:
         engine.dispose()
-
-
-def _spelled(value: Any) -> Any:
-    """A value as FOCUS writes it in text: https://focus.finops.org/focus-specification/v1-2/#date/timeformat and #keyvalueformat."""
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _validate(validator: Path, folder: Path) -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""How every schedule behaves: it skips, with the reason, while no token is configured or the previous run of its job is not done.
+"""How every schedule and sensor behaves: it skips, with the reason, while it has no token that it needs, or the previous run is not done.
 
 A run that a command made in its own process has no daemon to notice when that process is killed, so that is seen to here as well.
 """
@@ -41,9 +41,9 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(run, f"The command that executed this run, process {pid}, is gone: it was killed.")
 
 
-def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal["inventory", "billing"]) -> str | None:
-    """Why a job should not be launched now, as a sentence; None: it should."""
-    if not settings.token_is_configured(purpose):
+def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal["inventory", "billing"] | None) -> str | None:
+    """Why a job should not be launched now, as a sentence; None: it should. `purpose` is its token's; None: it needs no token."""
+    if purpose is not None and not settings.token_is_configured(purpose):
         return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
     end_abandoned_runs(instance)
     if running := instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=NOT_DONE), limit=1):

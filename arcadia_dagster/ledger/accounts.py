@@ -1,6 +1,6 @@
 """The accounts that every other row belongs to. Which token belongs to which team is the provider's to say, not ours."""
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 
 class AccountError(ValueError):
@@ -27,25 +27,34 @@ def account_of_team(engine: Engine, *, team_uuid: str, name: str) -> int:
         )
 
 
+def account_named(conn: Connection, name: str) -> int | None:
+    """The account_id of the team or import that goes by this team uuid or name, teams first; None: there is none.
+
+    Raises AccountError where several teams bear the name.
+    """
+    found = conn.execute(
+        text(
+            "select account_id, team_uuid from arcadia.cloud_accounts where team_uuid = :name or name = :name"
+            " order by team_uuid is null, account_id"
+        ),
+        {"name": name},
+    ).all()
+    teams = [row for row in found if row.team_uuid is not None]
+    if len(teams) > 1:
+        uuids = ", ".join(row.team_uuid for row in teams)
+        raise AccountError(f"{len(teams)} accounts are named {name!r}; give one of their team uuids instead: {uuids}")
+    return int(found[0].account_id) if found else None
+
+
 def account_for_import(engine: Engine, name: str) -> int:
     """The account_id that an import names by team uuid or name; a name never seen makes a new account without a team.
 
     Raises AccountError where several teams bear the name.
     """
     with engine.begin() as conn:
-        found = conn.execute(
-            text(
-                "select account_id, team_uuid from arcadia.cloud_accounts where team_uuid = :name or name = :name"
-                " order by team_uuid is null, account_id"
-            ),
-            {"name": name},
-        ).all()
-        teams = [row for row in found if row.team_uuid is not None]
-        if len(teams) > 1:
-            uuids = ", ".join(row.team_uuid for row in teams)
-            raise AccountError(f"{len(teams)} accounts are named {name!r}; give one of their team uuids instead: {uuids}")
-        if found:
-            return int(found[0].account_id)
+        account_id = account_named(conn, name)
+        if account_id is not None:
+            return account_id
         return int(
             conn.execute(
                 text(

@@ -559,8 +559,18 @@ def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: I
 def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> None:
     """Put the lines of the transaction's table `billed_line` in the place of the invoice's, matched as they are stored."""
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
-    conn.execute(text("analyze billed_line (ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)"))
-    many = conn.execute(text("select count(*) from billed_line")).scalar_one() >= MANY_ROWS
+    there_are = conn.execute(
+        text(
+            "select count(*) >= :many as many, coalesce(bool_or(billed_id is not null), false) as ids,"
+            " coalesce(bool_or(charge <> 'resource'), false) as others from billed_line"
+        ),
+        {"many": MANY_ROWS},
+    ).one()
+    if there_are.many:
+        conn.execute(text(FOR_MANY_LINES))
+    conn.execute(
+        text("analyze billed_line (invoice_uuid, ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)")
+    )
     before = conn.execute(
         text(
             "create temp table line_before on commit drop as select invoice_uuid, ordinal, product, description, started_at, match_status,"
@@ -570,39 +580,34 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     ).rowcount
     if before:
         conn.execute(text("delete from arcadia.cloud_cost_lines where invoice_uuid = :invoice_uuid"), values)
-    conn.execute(
-        text(
-            "create temp view billed_resource as select kind, billed_id as provider_id, coalesce(parsed_name, billed_id) as name,"
-            " coalesce(name_key, billed_id) as name_key, parsed_region as region, coalesce(started_at, now()) as started_at,"
-            " coalesce(ended_at, now()) as ended_at from billed_line where billed_id is not null"
+    if there_are.ids:
+        conn.execute(
+            text(
+                "create temp view billed_resource as select kind, billed_id as provider_id, coalesce(parsed_name, billed_id) as name,"
+                " coalesce(name_key, billed_id) as name_key, parsed_region as region, coalesce(started_at, now()) as started_at,"
+                " coalesce(ended_at, now()) as ended_at from billed_line where billed_id is not null"
+            )
         )
-    )
-    admit_billed(conn, account_id, "billed_resource")
-    conn.execute(text("drop view billed_resource"))
+        admit_billed(conn, account_id, "billed_resource")
+        conn.execute(text("drop view billed_resource"))
     columns, outcome = ", ".join(COLUMNS), ", ".join(OUTCOME)
-    if many:
-        conn.execute(text(FOR_MANY_LINES))
     decide(
         conn,
         "(select *, ordinal as line from billed_line where charge = 'resource')",
         f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
         " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
         values,
+        columns=columns,
+        into=f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})",
     )
-    conn.execute(
-        text(
-            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
-            f" select {columns}, {outcome} from billed_line join decision on line = ordinal"
+    if there_are.others:
+        conn.execute(
+            text(
+                f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
+                f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
+                " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
+            )
         )
-    )
-    conn.execute(text("drop table decision"))
-    conn.execute(
-        text(
-            f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
-            f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
-            " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
-        )
-    )
     if before:
         conn.execute(
             text(
@@ -617,7 +622,8 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         )
     conn.execute(text("drop table line_before"))
     conn.execute(text(_QUEUE_OLDER), values)
-    if many:
+    if there_are.many:
+        conn.execute(text("set local default_statistics_target to default"))
         conn.execute(
             text("analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, kind, look_up, name_key, resource_id, match_status)")
         )

@@ -16,8 +16,11 @@ from arcadia_dagster.ledger.tables import BY_NAME
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
 # Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is common here (lines whose
-# resource is known) for rare, and would look through all of them once for each.
-FOR_MANY_LINES = "set local work_mem = '64MB'; set local enable_nestloop = off; set local enable_mergejoin = off; set local jit = off"
+# resource is known) for rare, and would look through all of them once for each. Of its own tables, a rough idea will do.
+FOR_MANY_LINES = (
+    "set local work_mem = '64MB'; set local enable_nestloop = off; set local enable_mergejoin = off; set local jit = off;"
+    " set local default_statistics_target = 10"
+)
 
 # A resource is billed from its creation on and until it is destroyed, give or take this.
 _SLACK = "interval '1 hour'"
@@ -43,7 +46,7 @@ class Fact:
 # Over a line `l`, a name `n` that it prints, and a resource `r` that has or had that name.
 FACTS = {
     "bore_name": Fact(
-        f"coalesce(n.seen_until > l.started_at, true) and coalesce(n.seen_from < l.month + interval '1 month' + {_INVOICED_WITHIN}, true)",
+        f"coalesce(n.seen_until > l.started_at, true) and coalesce(n.seen_from - {_INVOICED_WITHIN} < l.next_month, true)",
         "bore that name then",
         "bore another name then",
     ),
@@ -111,6 +114,7 @@ _TWINS = f"""p.look_up = 'group' and p.known_from is not null and exists (
 def _pairs(lines: str) -> str:
     """CTEs that end in `pair`: every (line, resource) pair of one kind and name, for lines of `lines` without an id, and FACTS.
 
+    offset 0: each fact is worked out once, not as often as it is used.
     `begins_free`, `ends_free`: the line needs no neighbour there. `known_from`: the month in which the name was first seen, where the line
     is older.
     """
@@ -119,8 +123,8 @@ def _pairs(lines: str) -> str:
 named as (
     select l.line, l.invoice_uuid, l.kind, l.look_up, l.name_key, coalesce(lower(l.parsed_region), '') as region,
            coalesce(case l.look_up when 'group' then l.component else l.parsed_size end, '') as size, l.started_at, l.ended_at,
-           date_trunc('month', l.started_at, 'UTC') as month
-      from {lines} l where {BY_NAME}
+           month, month + interval '1 month' as next_month
+      from (select *, date_trunc('month', started_at, 'UTC') as month from {lines} l where {BY_NAME} offset 0) l offset 0
 ), resize as materialized (
     select e.resource_id, e.occurred_at, changes -> 'size_slug' ->> 'before' as old, changes -> 'size_slug' ->> 'after' as new,
            (select max(s.started_at) from arcadia.cloud_sync_runs s
@@ -140,22 +144,23 @@ named as (
                      where s.resource_id = r.resource_id and s.size = l.size and coalesce(s.since <= l.started_at, true)
                        and coalesce(s.until >= l.ended_at, true)) end as same_size,
            m.month_ends,
-           l.started_at <= l.month + {_SLACK} or coalesce(r.provider_created_at >= l.started_at - {_SLACK}, true) as begins_free,
-           l.ended_at >= m.month_ends - {_SLACK} or coalesce(r.alive_until <= l.ended_at + {_SLACK}, true) as ends_free,
-           case when n.seen_from is null and r.first_seen_in > l.month then r.first_seen_in end as known_from,
+           l.started_at <= l.month + {_SLACK} or coalesce(r.provider_created_at + {_SLACK} >= l.started_at, true) as begins_free,
+           l.ended_at >= m.month_ends - {_SLACK} or coalesce(r.alive_until - {_SLACK} <= l.ended_at, true) as ends_free,
+           case when n.seen_from is null and r.listed_from >= l.next_month then date_trunc('month', r.listed_from, 'UTC') end as known_from,
            r.provider_created_at is null as undated
       from named l
       join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
       join arcadia.resource_names n on n.name_key = l.name_key
       join (select k.resource_id, k.account_id, k.kind, k.region, k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
-                   case when not k.billing_only then date_trunc('month', k.first_seen_at, 'UTC') end as first_seen_in,
+                   case when not k.billing_only then k.first_seen_at end as listed_from,
                    case when k.deleted_at is null and k.stale_strike_count = 0 then greatest(k.last_seen_at, s.started_at)
                         else least(k.last_seen_at, k.deleted_at) end as alive_until
               from arcadia.resources k
               left join arcadia.listings s on s.account_id = k.account_id and s.kind = k.kind) r
         on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
       left join (select distinct resource_id from resize) z on z.resource_id = r.resource_id
-     cross join lateral (select coalesce(i.covers_until - interval '1 day', l.month + interval '1 month') as month_ends) m
+     cross join lateral (select coalesce(i.covers_until - interval '1 day', l.next_month) as month_ends) m
+    offset 0
 )"""
 
 
@@ -175,7 +180,7 @@ judged as materialized (
 
 
 # The lines of an invoice that name one resource.
-_SAME = "invoice_uuid, resource_id, region, by_name"
+_SAME = "resource_id, invoice_uuid, region, by_name"
 _PAIR = (
     "line, invoice_uuid, kind, look_up, by_name, name_key, region, size, month, started_at, ended_at, resource_id, same_size, known_from,"
     " undated, begins_free, ends_free"
@@ -196,15 +201,14 @@ def _next_to(moment: str, other: str, size: str) -> str:
                 and {other} over neighbours between {moment} - {_ADJOINS} and {moment} + {_ADJOINS}, false))"""
 
 
-# Nearly all lines are easy: of those that name their resource, none covers the time of another, so each need only look at the one before
-# it and the one after it; and nothing else bears the name. `quick` finds them. The others are `odd`, and so is what shares a line with
-# them: they are judged again, each line against all.
+# Nearly all lines are easy: of those that name their resource, none covers the time of another (none begins before the one before it
+# ends), so each need only look at the one before it and the one after it; and nothing else bears the name. `quick` finds them. The others
+# are `odd`, and so is what shares a line with them: they are judged again, each line against all.
 _QUICK = f"""
     select *, {" and ".join(FACTS)}
               and (not by_name or begins_free or {_next_to("started_at", "lag(ended_at)", "lag(size)")})
               and (not by_name or ends_free or {_next_to("ended_at", "lead(started_at)", "lead(size)")}) as fits,
-           by_name and coalesce(started_at < max(ended_at) over (neighbours rows between unbounded preceding and 1 preceding), false)
-               as crosses
+           by_name and coalesce(started_at < lag(ended_at) over neighbours, false) as crosses
       from pair window neighbours as (partition by {_SAME} order by started_at, line)"""
 _ODD = """
 with not_easy as (
@@ -303,25 +307,25 @@ _SOUND = f"""
      where j.fits and u.line is null and (j.same_size or not coalesce(c.any_same_size, false))"""
 
 
-def statements(lines: str, history: str) -> list[str]:
-    """SQL that makes the temporary table `decision`: `line` and OUTCOME of each line of the relation `lines`, every line once.
+def statements(lines: str, history: str, columns: str) -> list[str]:
+    """SQL that decides what lines pay for: statements that make the temporary tables `quick` and `odd`, and last, a query.
 
     `lines` is a relation with the columns of cloud_cost_lines that `billing.py` fills from the document, and `line`, a number of its own
     for each; it holds lines that pay for a resource only. Where it holds a line without an id, it holds all lines of that invoice that
     name the same, or name what bears the same name. `history` is one of all lines of the account but previews. Binds :account_id.
+
+    The query gives every line once: the `columns` of it, separated by commas, and OUTCOME.
     """
     return [
         f"create temp table quick on commit drop as with {_pairs(lines)} {_QUICK}",
         "analyze quick (line, resource_id, look_up, by_name, known_from, fits, crosses)",
         f"create temp table odd on commit drop as {_ODD}",
         "analyze odd",  # so that the planner knows what is rare
-        f"create temp table decision on commit drop as {_decision(lines, history)}",
-        "drop table quick, odd",
-        "analyze decision (line, match_status)",
+        _decision(lines, history, columns),
     ]
 
 
-def _decision(lines: str, history: str) -> str:
+def _decision(lines: str, history: str, columns: str) -> str:
     return f"""
 with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSOUND}, contested as materialized (
     select line, bool_or(same_size) as any_same_size from judged left join unsound u using (line, resource_id)
@@ -386,7 +390,7 @@ with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSO
            bool_or(bore_name and born and not_gone and in_region) as lived_there
       from quick left join odd on odd.resource_id = quick.resource_id where not fits or odd.resource_id is not null group by line
 )
-select l.line,
+select {", ".join(f"l.{column}" for column in columns.split(", "))},
        case when c.candidates = 1 and c.doubt is null then 'matched' when c.candidates > 0 then 'ambiguous' else 'unmatched' end
            as match_status,
        case when c.candidates = 1 and c.doubt is null then c.resource_id end as resource_id,
@@ -420,14 +424,16 @@ select l.line,
 """
 
 
-def decide(conn: Connection, lines: str, history: str, values: Mapping[str, Any]) -> None:
-    """Run `statements`; `values` are what they and the two relations bind."""
-    for statement in statements(lines, history):
+def decide(conn: Connection, lines: str, history: str, values: Mapping[str, Any], *, columns: str, into: str) -> None:
+    """Run `statements`, the last of them behind `into`: `insert into ...`. `values` are what they and the two relations bind."""
+    *preparation, decision = statements(lines, history, columns)
+    for statement in (*preparation, f"{into} {decision}"):
         conn.execute(text(statement), values if ":" in statement else {})
+    conn.execute(text("drop table quick, odd"))
 
 
 def stored_lines(where: str) -> str:
-    """A relation for `decided` of stored lines of the account `:account_id`, or some of them."""
+    """A relation for `decide` of stored lines of the account `:account_id`, or some of them."""
     return f"(select line_id as line, * from arcadia.cloud_cost_lines where account_id = :account_id and {where})"
 
 
@@ -475,7 +481,7 @@ def rematch(engine: Engine, account_id: int) -> int:
             f"(({BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name))"
             f" or ({_SERVICE} and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')))"
         )
-        decide(conn, lines, HISTORY, values)
+        decide(conn, lines, HISTORY, values, columns="line", into="create temp table decision on commit drop as")
         changed = conn.execute(
             text(
                 "with changed as materialized (select d.*, l.invoice_uuid, l.ordinal from decision d"

@@ -1,15 +1,29 @@
-"""The analysts' table as an asset: lines that had no match are tried again, and the state of matching is reported."""
+"""What is made of billed lines: the analysts' table, for which open lines are tried again, and a FOCUS file for each month.
+
+How lines are matched and files written is the ledger's.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from sqlalchemy import text
 
+from arcadia_dagster import settings
 from arcadia_dagster.defs.billing.assets import cost_lines
-from arcadia_dagster.defs.inventory.assets import inventory_assets
+from arcadia_dagster.defs.inventory.assets import RETRIES, inventory_assets
 from arcadia_dagster.defs.resources import Ledger
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
+from arcadia_dagster.ledger.export import ExportError, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.tables import cloud_cost_lines
 from arcadia_dagster.ledger.tenants import assign
+
+# Months that are over, in UTC. The provider opened in 2012: no invoice is older.
+months = dg.MonthlyPartitionsDefinition(start_date="2012-01", fmt="%Y-%m")
 
 
 @dg.asset(
@@ -45,3 +59,70 @@ def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
             ),
         }
     )
+
+
+@dg.asset(
+    group_name="costs",
+    description="A Parquet file of `arcadia.focus_1_2` for each month, all accounts together, in the folder ARCADIA_EXPORT_DIR. It is"
+    " replaced as a whole; of a month that no closed invoice bills there is none.",
+    deps=[matched_cost_lines],
+    partitions_def=months,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    output_required=False,  # a month without a file is not materialised
+    kinds={"parquet"},
+    owners=["team:finance"],
+    retry_policy=RETRIES,
+)
+def focus_export(context: dg.AssetExecutionContext, ledger: Ledger) -> Iterator[dg.MaterializeResult[None]]:
+    """Write the files of this run's partitions, oldest month first."""
+    written = 0
+    for key in context.partition_keys:
+        try:
+            metadata = _write_focus(ledger, key)
+        except ExportError as problem:
+            raise dg.Failure(str(problem), allow_retries=False) from None
+        if metadata is None:
+            context.log.info(f"No closed invoice bills {key}: no file is written.")
+        else:
+            written += 1
+            context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=metadata))
+    if not written:
+        raise dg.Failure("No closed invoice bills what was asked for, so that no file is written.", allow_retries=False)
+    yield from ()
+
+
+def _write_focus(ledger: Ledger, key: str) -> dict[str, Any] | None:
+    """Write the file of a month and tell about it; None, and no file, where there are no lines."""
+    path = settings.export_dir() / f"focus_1_2_{key}.parquet"
+    # What is told is what is in the file: all of one snapshot.
+    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with ledger.engine.connect().execution_options(**options) as conn:
+        told = conn.execute(
+            text(
+                'select sum("BilledCost") as usd, max("BillingPeriodStatus") as status from arcadia.focus_1_2'
+                ' left join arcadia.focus_billing_period using ("BillingPeriodStart")'
+                " where \"BillingPeriodStart\" = cast(:key || '-01' as timestamp) at time zone 'UTC'"
+            ),
+            {"key": key},
+        ).one()
+        if told.usd is None:
+            return None
+        _make_folder(path.parent)
+        with whole_file(path) as file:
+            rows = export(conn, "focus_1_2", file, format="parquet", period=datetime.strptime(key, "%Y-%m").date())  # noqa: DTZ007
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "path": dg.MetadataValue.path(str(path)),
+        "dagster/row_count": rows,
+        "billed_usd": str(told.usd),
+        "billing_period": told.status,
+        "sha256": digest,
+    }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ExportError(f"ARCADIA_EXPORT_DIR names {folder}, which cannot be made: {problem.strerror}") from None

@@ -1,0 +1,104 @@
+"""A ledger of every revision that was ever released is brought up to this one with everything in it.
+
+`schema.py` and the migrations do it. What a schema must look like afterwards is in test_schema.py.
+"""
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from arcadia_dagster.ledger import schema
+from arcadia_dagster.ledger.attribution import attribute
+from arcadia_dagster.ledger.matching import rematch
+from arcadia_dagster.ledger.schema import alembic_config, connect
+from arcadia_dagster.ledger.tables import metadata
+from arcadia_dagster_tests.books import Books, droplet, item
+
+REVISIONS = schema._revisions()
+IDENTITIES = "select table_name, column_name from information_schema.columns where table_schema = 'arcadia' and is_identity = 'YES'"
+
+
+def fill(engine):
+    """Something in every table that has been there from the start: a rename, a tombstone, strikes, ids, names, an unknown product."""
+    books = Books(engine)
+    books.inventory("project", droplet("p1", "work"))
+    books.gone("droplet", droplet(7, "gone"))
+    books.inventory("droplet", droplet(1, "before", own_project_id="p1"), droplet(2, "twin"), droplet(3, "twin"))
+    books.inventory("droplet", droplet(1, "after", own_project_id="p1"), droplet(2, "twin"))
+    books.invoice(
+        item("before (s-1vcpu-1gb)"), item("twin (s-1vcpu-1gb)"), item("lost (s-1vcpu-1gb)", rid="99"), item("Q-1", product="Quantum"),
+        item("gone (s-1vcpu-1gb)", start="2026-04-01", end="2026-04-03"),
+    )  # fmt: skip
+    attribute(engine, books.id, internal_project=None)
+    rematch(engine, books.id)
+    with engine.begin() as conn:
+        for statement in (
+            "insert into arcadia.cloud_balance_snapshots (account_id, account_balance, taken_at) values (:a, 12.34, now())",
+            "insert into arcadia.project_memberships values (:a, 'droplet', '1', 'p1')",
+        ):
+            conn.execute(text(statement), {"a": books.id})
+    return books
+
+
+def columns(conn):
+    """Table -> its columns, as they are in this database."""
+    query = """
+        select c.relname, array_agg(a.attname::text order by a.attnum)
+          from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+         where c.relnamespace = 'arcadia'::regnamespace and c.relkind = 'r' group by 1"""
+    return dict(conn.execute(text(query)).tuples().all())
+
+
+def rows(conn, table, names):
+    listed = ", ".join(names)
+    return conn.execute(
+        text(f"select coalesce(jsonb_agg(to_jsonb(t) order by t), '[]')::text from (select {listed} from arcadia.{table}) t")
+    )
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_ledger_of_every_release_is_brought_up_with_all_that_is_in_it(engine, empty_database_url, revision):
+    books = fill(engine)
+    old = create_engine(make_url(empty_database_url))
+    with old.begin() as conn, engine.connect() as filled:
+        conn.execute(text("create schema arcadia"))
+        command.upgrade(alembic_config(conn), revision)
+        there, here = columns(conn), columns(filled)
+        for table in metadata.sorted_tables:
+            common = [name for name in there.get(table.name, []) if name in here[table.name]]
+            if common and table.name != "schema_views":
+                conn.execute(
+                    text(
+                        f"insert into arcadia.{table.name} ({', '.join(common)}) overriding system value select {', '.join(common)}"
+                        f" from jsonb_populate_recordset(null::arcadia.{table.name}, cast(:rows as jsonb))"
+                        " on conflict do nothing"  # what a trigger has put there already
+                    ),
+                    {"rows": rows(filled, table.name, common).scalar()},
+                )
+        for table, name in conn.execute(text(IDENTITIES)).all():
+            conn.execute(text(f"select setval(pg_get_serial_sequence('arcadia.{table}', '{name}'), 1000)"))
+        before = {table: rows(conn, table, names).scalar() for table, names in there.items() if table in here}
+        lines = filled.execute(
+            text("select count(*), count(*) filter (where match_status = 'matched') from arcadia.cloud_cost_lines")
+        ).one()
+        assert min(lines) > 0
+    old.dispose()
+
+    upgraded = connect(make_url(empty_database_url))
+    with upgraded.connect() as conn, engine.connect() as filled:
+        now = columns(conn)
+        kept = {table: [name for name in names if name in now[table]] for table, names in there.items() if table in now}
+        assert kept == {table: names for table, names in there.items() if table in here}
+        for table, names in kept.items():
+            if table not in ("alembic_version", "schema_views"):
+                assert rows(conn, table, names).scalar() == before[table], table
+        query = "select match_status, resource_name, amount_usd, reason from arcadia.matched_cost_lines order by ordinal"
+        assert conn.execute(text(query)).all() == filled.execute(text(query)).all()
+    # And it goes on: the first thing after the upgrade is a listing.
+    again = Books(upgraded)
+    assert again.id == books.id
+    assert again.inventory("droplet", droplet(1, "after", own_project_id="p1"), droplet(2, "twin")).updated == 0
+    rematch(upgraded, again.id)
+    assert [line.match_status for line in again.lines()] == [line.match_status for line in books.lines()]
+    upgraded.dispose()
