@@ -44,10 +44,10 @@ def fill(engine):
 def columns(conn):
     """Table -> its columns, as they are in this database."""
     query = """
-        select c.relname, array_agg(a.attname::text order by a.attnum)
+        select c.relname, array_agg(a.attname::text order by a.attnum) as names
           from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
          where c.relnamespace = 'arcadia'::regnamespace and c.relkind = 'r' group by 1"""
-    return dict(conn.execute(text(query)).tuples().all())
+    return {row.relname: row.names for row in conn.execute(text(query))}
 
 
 def rows(conn, table, names):
