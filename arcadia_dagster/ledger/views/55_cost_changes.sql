@@ -3,7 +3,9 @@ create view arcadia.cost_changes as
 with months as (
     -- A month whose invoices have not been read says nothing about what is gone.
     select account_id, period, lag(period) over (partition by account_id order by period) as previous_period
-      from (select distinct account_id, period from arcadia.cloud_invoices where status <> 'preview' and line_count is not null) i
+      from (select distinct account_id, period from arcadia.cloud_invoices i
+             where status = 'ingested' or status <> 'preview'
+                   and exists (select from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid)) i
 )
 select m.period, m.previous_period, m.account_id, a.name as account, b.resource_id, coalesce(r.kind, b.kind) as kind, r.provider_id,
        coalesce(r.name, b.product) as name, r.region, r.state, coalesce(p.name, b.project, b.invoiced_project) as project,
