@@ -1,4 +1,4 @@
-"""When billing is read, and how invoices that are not yet ingested get ingested. All times are UTC."""
+"""What is read of billing together, and how invoices that are not yet ingested get ingested. When: see `scheduling.py`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,8 +23,8 @@ ingest_invoices = dg.define_asset_job(
 )
 
 schedules = [
-    schedule(record_balance, "7 * * * *", purpose="billing"),
-    schedule(discover_invoices, "23 2 * * *", purpose="billing"),
+    schedule(record_balance),
+    schedule(discover_invoices),
 ]
 
 

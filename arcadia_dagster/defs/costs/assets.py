@@ -16,6 +16,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.defs.billing.assets import cost_lines
 from arcadia_dagster.defs.inventory.assets import RETRIES, inventory_assets
 from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.defs.scheduling import FRESH_MONTHLY
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.ledger.export import ExportError, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
@@ -33,6 +34,7 @@ months = dg.MonthlyPartitionsDefinition(start_date="2012-01", fmt="%Y-%m")
     kinds={"postgres"},
     owners=["team:finance"],
     metadata=table_metadata(cloud_cost_lines, "matched_cost_lines"),
+    freshness_policy=FRESH_MONTHLY,
 )
 def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
     """Try open lines again in every account; report lines by outcome and the newest invoice by what it pays for."""
@@ -72,6 +74,7 @@ def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
     kinds={"parquet"},
     owners=["team:finance"],
     retry_policy=RETRIES,
+    freshness_policy=FRESH_MONTHLY,
 )
 def focus_export(context: dg.AssetExecutionContext, ledger: Ledger) -> Iterator[dg.MaterializeResult[None]]:
     """Write the files of this run's partitions, oldest month first."""
