@@ -160,7 +160,7 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
             error = event.step_failure_data.error
             error = (error and error.cause) or error
             why = f"{error.cls_name if error and error.cls_name else 'An error'}, see the log of its run"
-        sentences.append(f"{event.step_key}: {why.rstrip('.')}.")
+        sentences.append(f"{event.step_key}: {' '.join(why.split()).rstrip('.')}.")
     if not sentences:
         for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
             return (entry.get_dagster_event().message or "").split("\n")[0]

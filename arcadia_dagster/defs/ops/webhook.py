@@ -27,14 +27,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def plain(text: str) -> str:
+    """A text of which a chat takes no part, such as a name, for a link or a call to everybody (`<!channel>`, `@all`); cut to fit."""
+    harmless = text.translate({ord("<"): "(", ord(">"): ")", ord("@"): "(at)"})
+    return harmless if len(harmless) <= _LONGEST else harmless[: _LONGEST - 1] + "…"
+
+
 def post(address: str, text: str, about: Mapping[str, Any]) -> None:
     """Post `{"text": text, "arcadia": about}`; `about` is for programs, under one name that means nothing to a chat.
 
-    What a chat would take for a link or a call to everybody (`<!channel>`) in names is made harmless. Raises WebhookError unless the answer
+    Raises WebhookError unless the answer
     is 2xx within ten seconds.
     """
-    plain = text.translate({ord("<"): "(", ord(">"): ")", ord("@"): "@\u200b"})
-    body = {"text": plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…", "arcadia": about}
+    body = {"text": plain(text), "arcadia": about}
     request = urllib.request.Request(  # noqa: S310  # settings see to it that the address is of http or https
         address, data=json.dumps(body).encode(), headers={"content-type": "application/json", "user-agent": "arcadia-dagster"}
     )
