@@ -41,10 +41,9 @@ def risen_projects(conn: Connection, percent: Decimal) -> Sequence[Row[Any]]:
     query = f"""
         select account, coalesce(project, '(none)') as project, to_char(period, 'YYYY-MM') as period, cost_basis, amount_usd as usd,
                typical_usd, increase_percent
-          from arcadia.project_cost_trend t
-         where {RISEN}
-           and (cost_basis = 'forecast' or period = (
-                select max(period) from arcadia.project_cost_trend b where b.account_id = t.account_id and b.cost_basis = 'billed'))
+          from (select *, max(period) filter (where cost_basis = 'billed') over (partition by account_id) as newest
+                  from arcadia.project_cost_trend) t
+         where {RISEN} and (cost_basis = 'forecast' or period = newest)
          order by increase_usd desc, account, project, period"""
     return conn.execute(text(query), {"percent": percent, "least": LEAST_INCREASE}).all()
 

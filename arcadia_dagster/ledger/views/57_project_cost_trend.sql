@@ -4,32 +4,30 @@ create view arcadia.project_cost_trend as
 with months as (
     select account_id, period, row_number() over (partition by account_id order by period desc) as age
       from (select distinct i.account_id, i.period from arcadia.cloud_invoices i
-             where i.status <> 'preview' and i.line_count > 0
+             where i.status <> 'preview' and exists (select from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid)
                and not exists (select from arcadia.cloud_invoices p
                                 where p.account_id = i.account_id and p.period = i.period and p.status = 'preview')) closed
-), costs as materialized (
+), costs as (
     select account_id, account, project, period, 'billed' as cost_basis, amount_usd
       from arcadia.cost_by_project join months using (account_id, period)
      where charge = 'usage' and age <= 13 and period >= (select min(period) from months where age <= 13)
     union all
     select account_id, account, project, period, 'forecast', forecast_usd
       from arcadia.cost_forecast where charge = 'usage' and forecast_usd is not null
-), firsts as (
-    select account_id, project, min(period) as first_period from costs where cost_basis = 'billed' group by 1, 2
+), histories as (
+    select c.*, min(period) filter (where cost_basis = 'billed') over project as first_period,
+           jsonb_object_agg(period::text, amount_usd) filter (where cost_basis = 'billed') over project as billed
+      from costs c window project as (partition by account_id, project)
 )
-select c.period, c.account_id, c.account, c.project, c.cost_basis, c.amount_usd, p.months, p.typical_usd, p.highest_usd,
-       c.amount_usd - p.typical_usd as increase_usd,
-       round(100 * (c.amount_usd - p.typical_usd) / nullif(p.typical_usd, 0), 1) as increase_percent
-  from costs c
-  left join firsts f on f.account_id = c.account_id and f.project is not distinct from c.project
+select h.period, h.account_id, h.account, h.project, h.cost_basis, h.amount_usd, p.months, p.typical_usd, p.highest_usd,
+       h.amount_usd - p.typical_usd as increase_usd,
+       round(100 * (h.amount_usd - p.typical_usd) / nullif(p.typical_usd, 0), 1) as increase_percent
+  from histories h
  cross join lateral (
        select count(*) as months, round(percentile_cont(0.5) within group (order by usd)::numeric, 2) as typical_usd,
               max(usd) as highest_usd
-         from (select coalesce(b.amount_usd, 0) as usd
-                 from months m
-                 left join costs b on b.account_id = m.account_id and b.period = m.period and b.project is not distinct from c.project
-                                  and b.cost_basis = 'billed'
-                where m.account_id = c.account_id and m.period < c.period and m.period >= f.first_period and m.age <= 13
+         from (select coalesce((h.billed ->> m.period::text)::numeric, 0) as usd from months m
+                where m.account_id = h.account_id and m.period < h.period and m.period >= h.first_period and m.age <= 13
                 order by m.period desc limit 6) past) p;
 
 comment on view arcadia.project_cost_trend is
