@@ -5,8 +5,9 @@ Knows no Dagster. It opens no connection itself; asking for the ledger's address
 
 import os
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -38,14 +39,7 @@ def api_token(purpose: Purpose) -> str:
         if token := _variable(name):
             return _usable_token(token, name)
         if file := _variable(f"{name}_FILE"):
-            try:
-                token = Path(file).expanduser().read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingsError(f"{name}_FILE names {file}, which cannot be read: {reason}") from None
-            if not token:
-                raise SettingsError(f"{name}_FILE names {file}, which is empty; it must hold the token")
-            return _usable_token(token, f"{name}_FILE ({file})")
+            return _usable_token(_read(file, f"{name}_FILE", "the token"), f"{name}_FILE ({file})")
     own, common, *others = _token_variables(purpose)
     raise SettingsError(
         f"no DigitalOcean token for {purpose}: set {common}, or the path of a file that holds it in {common}_FILE"
@@ -61,13 +55,7 @@ def token_is_configured(purpose: Purpose) -> bool:
 def api_url() -> str:
     """The provider's base address, without `/v2` and without a slash at the end."""
     value = _variable("DIGITALOCEAN_API_URL") or "https://api.digitalocean.com"
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.fragment
-        _ = parts.port  # raises ValueError when it is no number
-    except ValueError:
-        usable = False
-    if not usable:
+    if not _is_web_address(value) or urlsplit(value).query:
         raise SettingsError("DIGITALOCEAN_API_URL must be an address such as https://api.digitalocean.com, without /v2")
     return value.rstrip("/").removesuffix("/v2").rstrip("/")
 
@@ -105,6 +93,44 @@ def tenants_file() -> Path | None:
     """The file that declares the tenants, absolute; None where none is named. Whether it can be read is seen when it is."""
     value = _variable("ARCADIA_TENANTS_FILE")
     return Path(value).expanduser().absolute() if value else None
+
+
+def alert_webhook() -> str | None:
+    """The address that alerts are posted to, from ARCADIA_ALERT_WEBHOOK or the file that ..._FILE names; None where none is. A secret."""
+    name = "ARCADIA_ALERT_WEBHOOK"
+    value = _variable(name)
+    if value is None and (file := _variable(f"{name}_FILE")):
+        name = f"{name}_FILE"
+        value = _read(file, name, "the address")
+    if value is None:
+        return None
+    # What it is must not be printed: who knows it may post to the channel.
+    if not _is_web_address(value) or not value.isascii() or not value.isprintable() or " " in value:
+        raise SettingsError(f"{name} must give one address that begins with https:// (or http://)")
+    return value
+
+
+def ui_url() -> str | None:
+    """Where people reach the Dagster UI, without a slash at the end, for links in alerts; None where nobody said."""
+    value = _variable("ARCADIA_UI_URL")
+    if value is not None and (not _is_web_address(value) or urlsplit(value).query):
+        raise SettingsError("ARCADIA_UI_URL must be an address such as https://dagster.example.com")
+    return value and value.rstrip("/")
+
+
+def unexplained_limit() -> Decimal:
+    """USD that the lines of a month may bill without its being known for what, before it is an alert."""
+    return _amount("ARCADIA_ALERT_UNEXPLAINED_USD", Decimal(10))
+
+
+def project_increase_limit() -> Decimal:
+    """Percent that a project may cost more than it used to, before it is an alert."""
+    return _amount("ARCADIA_ALERT_PROJECT_INCREASE_PERCENT", Decimal(50))
+
+
+def monthly_budget() -> Decimal | None:
+    """USD that the months of all accounts together are to stay below; None where there is no budget."""
+    return _amount("ARCADIA_MONTHLY_BUDGET_USD", None)
 
 
 def ledger_url() -> URL:
@@ -158,6 +184,43 @@ def postgres_url(value: str, name: str) -> URL:
 def _variable(name: str) -> str | None:
     """The variable's value; None when it is unset or blank."""
     return os.environ.get(name, "").strip() or None
+
+
+def _read(file: str, name: str, what: str) -> str:
+    """What a file holds that the variable `name` names; `what` it must hold, for the error."""
+    try:
+        content = Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{name} names {file}, which cannot be read: {reason}") from None
+    if not content:
+        raise SettingsError(f"{name} names {file}, which is empty; it must hold {what}")
+    return content
+
+
+def _is_web_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises ValueError when it is no number
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.fragment
+
+
+_Default = TypeVar("_Default", Decimal, None)
+
+
+def _amount(name: str, default: _Default) -> Decimal | _Default:
+    value = _variable(name)
+    if value is None:
+        return default
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise SettingsError(f"{name} must be a number, 0 or more, not {value!r}")
+    return amount
 
 
 def _token_variables(purpose: Purpose) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ NO_ROWS = {"cloud_match_events"}
 OWN_VIEWS = {
     "all_cost_lines", "cloud_projects", "cloud_resources", "cost_by_kind", "cost_by_project", "cost_by_resource", "cost_by_tag",
     "cost_by_tenant", "cost_changes", "matched_cost_lines", "month_to_date_lines", "resource_timeline", "running_cost", "unexplained_lines",
-    "unknown_products", "waste",
+    "unknown_products", "waste", "cost_forecast", "project_cost_trend",
 }  # fmt: skip
 NOBODYS = {"focus_services"}  # words of FOCUS, the same for all
 REFUSED = {

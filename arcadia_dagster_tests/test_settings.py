@@ -1,5 +1,6 @@
 import contextlib
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,60 @@ def test_a_base_address_that_is_none(monkeypatch, url):
     monkeypatch.setenv("DIGITALOCEAN_API_URL", url)
     with pytest.raises(SettingsError, match="DIGITALOCEAN_API_URL"):
         settings.api_url()
+
+
+def test_the_webhook_may_be_in_a_file(monkeypatch, tmp_path):
+    assert settings.alert_webhook() is None
+    file = tmp_path / "webhook"
+    file.write_text("https://hooks.example.com/services/T0/B0?x=1\n")
+    monkeypatch.setenv("ARCADIA_ALERT_WEBHOOK_FILE", str(file))
+    assert settings.alert_webhook() == "https://hooks.example.com/services/T0/B0?x=1"
+    monkeypatch.setenv("ARCADIA_ALERT_WEBHOOK", " http://127.0.0.1:8065/hooks/x ")
+    assert settings.alert_webhook() == "http://127.0.0.1:8065/hooks/x"
+
+
+@pytest.mark.parametrize(
+    "value", ["hooks/secret", "file:///etc/secret", "https://", "https://x/secret y", "https://x/sécret", "http://[secret"]
+)
+def test_a_webhook_that_is_none_is_not_printed(monkeypatch, tmp_path, value):
+    monkeypatch.setenv("ARCADIA_ALERT_WEBHOOK", value)
+    with pytest.raises(SettingsError, match="ARCADIA_ALERT_WEBHOOK must give one address") as raised:
+        settings.alert_webhook()
+    assert "secret" not in str(raised.value)
+    (tmp_path / "file").write_text(value)
+    monkeypatch.delenv("ARCADIA_ALERT_WEBHOOK")
+    monkeypatch.setenv("ARCADIA_ALERT_WEBHOOK_FILE", str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match="ARCADIA_ALERT_WEBHOOK_FILE must give one address"):
+        settings.alert_webhook()
+
+
+def test_the_address_of_the_ui(monkeypatch):
+    assert settings.ui_url() is None
+    monkeypatch.setenv("ARCADIA_UI_URL", "https://dagster.example.com/prod/")
+    assert settings.ui_url() == "https://dagster.example.com/prod"
+    monkeypatch.setenv("ARCADIA_UI_URL", "dagster.example.com")
+    with pytest.raises(SettingsError, match="ARCADIA_UI_URL must be an address"):
+        settings.ui_url()
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "default"),
+    [
+        ("ARCADIA_ALERT_UNEXPLAINED_USD", settings.unexplained_limit, Decimal(10)),
+        ("ARCADIA_ALERT_PROJECT_INCREASE_PERCENT", settings.project_increase_limit, Decimal(50)),
+        ("ARCADIA_MONTHLY_BUDGET_USD", settings.monthly_budget, None),
+    ],
+)
+def test_limits_are_numbers_and_0_is_one(monkeypatch, name, limit, default):
+    assert limit() == default
+    monkeypatch.setenv(name, "0")
+    assert limit() == 0
+    monkeypatch.setenv(name, " 12.50 ")
+    assert limit() == Decimal("12.50")
+    for value in ("-1", "much", "nan", "1,5"):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError, match=f"{name} must be a number, 0 or more, not"):
+            limit()
 
 
 def test_home_is_absolute(monkeypatch, tmp_path):

@@ -470,8 +470,12 @@ class GeneratedAccount:
         chance = random.Random(self.seed)
         return [self._invoice(month, chance) for month in MONTHS]
 
-    def _invoice(self, month: datetime, chance: random.Random) -> Invoice:
-        end = next_month(month)
+    def preview(self, until: datetime) -> Invoice:
+        """What the provider shows, at a moment of a month, of the invoice to come."""
+        return self._invoice(until.replace(day=1, hour=0, minute=0, second=0), random.Random(self.seed), until)
+
+    def _invoice(self, month: datetime, chance: random.Random, until: datetime | None = None) -> Invoice:
+        end = until or next_month(month)
         made = end + timedelta(hours=chance.randrange(6, 47))
         biller = _Biller(self, made, chance)
         for thing in self.things:

@@ -100,7 +100,7 @@ def run(engine: Engine, account: GeneratedAccount, mode: str) -> list[Verdict]:
             sync_run = begin(engine, account_id=account_id, kind=kind, started_at=moment)
             reconcile(engine, sync_run, listed, strike_interval=timedelta(0), allow_mass_deletion=True)
         if moment in invoices:
-            invoice_uuid = _ingest(engine, account_id, invoices[moment], with_items=mode == "ids")
+            invoice_uuid = ingest_invoice(engine, account_id, invoices[moment], with_items=mode == "ids")
             lines |= {(invoice_uuid, ordinal): line for ordinal, line in enumerate(invoices[moment].lines, 1)}
             with engine.begin() as conn:
                 # As autovacuum does within a minute, which is more than a year takes here.
@@ -110,7 +110,7 @@ def run(engine: Engine, account: GeneratedAccount, mode: str) -> list[Verdict]:
     return _verdicts(engine, account_id, account, mode=mode, lines=lines, seen=seen)
 
 
-def _ingest(engine: Engine, account_id: int, invoice: Invoice, *, with_items: bool) -> str:
+def ingest_invoice(engine: Engine, account_id: int, invoice: Invoice, *, with_items: bool) -> str:
     invoice_uuid = str(uuid.uuid4())
     header = billing.InvoiceHeader(invoice_uuid=invoice_uuid, invoice_id=None, period=invoice.month.date(), amount=invoice.amount)
     billing.record_invoices(engine, begin(engine, account_id=account_id, kind="invoice"), [header])
@@ -210,7 +210,7 @@ def table_of(verdicts: Iterable[Verdict]) -> Table:
 
 
 @contextmanager
-def _ledger() -> Iterator[Engine]:
+def own_ledger() -> Iterator[Engine]:
     """A ledger in a database of its own, on the server of ARCADIA_DATABASE_URL or an embedded one; gone at the end."""
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
@@ -238,7 +238,7 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="explain each line that was wrong or missed")
     arguments = parser.parse_args()
     verdicts = []
-    with _ledger() as engine:
+    with own_ledger() as engine:
         for seed in arguments.seeds:
             for mode in MODES:
                 verdicts += run(engine, GeneratedAccount(seed, arguments.resources), mode)

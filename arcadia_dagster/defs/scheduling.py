@@ -1,16 +1,41 @@
-"""How every schedule and sensor behaves: it skips, with the reason, while it has no token that it needs, or the previous run is not done.
+"""When jobs run, and how long after that what they make is late; how every schedule and sensor behaves: it skips, with the reason, while it
+has no token that it needs, or the previous run is not done.
 
 A run that a command made in its own process has no daemon to notice when that process is killed, so that is seen to here as well.
 """
 
 import socket
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
 
 import dagster as dg
 import psutil
 from dagster import DagsterRunStatus
 
 from arcadia_dagster import settings
+
+Purpose = Literal["inventory", "billing"] | None  # of the token that is needed; None: none is
+
+
+class Scheduled(NamedTuple):
+    """When a job runs (cron, UTC) and which token it needs."""
+
+    cron: str
+    purpose: Purpose
+
+
+# Minutes are spread so that the account's request budget is not asked for at once.
+SCHEDULED = {
+    "sync_inventory": Scheduled("*/15 * * * *", "inventory"),
+    "sync_catalogue": Scheduled("52 * * * *", "inventory"),
+    "sync_snapshots": Scheduled("33 * * * *", "inventory"),
+    "sync_backups": Scheduled("41 * * * *", "inventory"),
+    "record_balance": Scheduled("7 * * * *", "billing"),
+    "discover_invoices": Scheduled("23 2 * * *", "billing"),
+    # After the day's invoices have been discovered and ingested.
+    "write_report": Scheduled("37 3 * * *", None),
+    "prune_runs": Scheduled("11 4 * * *", None),
+}
 
 NOT_DONE = [
     DagsterRunStatus.QUEUED,
@@ -41,8 +66,8 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(run, f"The command that executed this run, process {pid}, is gone: it was killed.")
 
 
-def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal["inventory", "billing"] | None) -> str | None:
-    """Why a job should not be launched now, as a sentence; None: it should. `purpose` is its token's; None: it needs no token."""
+def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Purpose) -> str | None:
+    """Why a job should not be launched now, as a sentence; None: it should. `purpose` is its token's."""
     if purpose is not None and not settings.token_is_configured(purpose):
         return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
     end_abandoned_runs(instance)
@@ -52,9 +77,29 @@ def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Literal
     return None
 
 
-def schedule(job: Any, cron: str, *, purpose: Literal["inventory", "billing"]) -> dg.ScheduleDefinition:
-    """A schedule of a job in UTC that runs unless there is a reason to skip. What define_asset_job gives has no public type."""
+def patience(job_name: str) -> timedelta:
+    """How old the last success of a scheduled job may be before it is late: two intervals, and an hour for runs that wait or take long."""
+    times = dg.TimeWindowPartitionsDefinition(start="2026-01-01", fmt="%Y-%m-%d", cron_schedule=SCHEDULED[job_name].cron)
+    window = times.get_first_partition_window()
+    assert window is not None  # noqa: S101  # 2026 has begun
+    return 2 * (window.end - window.start) + timedelta(hours=1)
+
+
+def fresh(job_name: str) -> dg.FreshnessPolicy:
+    """The freshness policy of what a scheduled job makes: a warning after half of its patience, stale after all of it."""
+    fail = patience(job_name)
+    return dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=fail / 2)
+
+
+# Of what each closed month brings: invoices are made on the first of the next one, and ingested once they are discovered. Freshness is of
+# the asset, whatever its partitions, so this says that something came in time, not that nothing is missing.
+FRESH_MONTHLY = dg.FreshnessPolicy.cron(deadline_cron="0 0 5 * *", lower_bound_delta=timedelta(days=4))
+
+
+def schedule(job: Any) -> dg.ScheduleDefinition:
+    """A job's schedule, which runs unless there is a reason to skip. What define_asset_job gives has no public type."""
     job_name: str = job.name
+    cron, purpose = SCHEDULED[job_name]
 
     @dg.schedule(
         name=f"{job_name}_schedule",

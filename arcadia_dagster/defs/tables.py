@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Engine, Table, text
+from sqlalchemy import Engine, Row, Table, text
 
 
 def table_metadata(table: Table, name: str | None = None) -> dict[str, Any]:
@@ -33,6 +33,16 @@ def preview(engine: Engine, query: str, values: Mapping[str, Any] | None = None)
         frame = pd.read_sql(text(query), conn, params=dict(values or {}), coerce_float=False)
     frame = frame.astype(object).where(frame.notna(), "")
     return dg.MetadataValue.md(frame.to_markdown(index=False, disable_numparse=True) if len(frame) else "(no rows)")
+
+
+def as_markdown(rows: Sequence[Row[Any]]) -> dg.MarkdownMetadataValue:
+    """Rows of one query as a Markdown table, twenty at most."""
+    if not rows:
+        return dg.MetadataValue.md("(no rows)")
+    names = rows[0]._fields
+    lines = [f"| {' | '.join(names)} |", f"|{':--|' * len(names)}"]
+    lines += [f"| {' | '.join('' if value is None else str(value).replace('|', '&#124;') for value in row)} |" for row in rows[:20]]
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def bars(rows: Sequence[tuple[str, Any]], unit: str = "") -> dg.MarkdownMetadataValue:

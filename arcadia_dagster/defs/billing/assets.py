@@ -10,6 +10,7 @@ from sqlalchemy import text
 from arcadia_dagster.defs.billing.partitions import invoice_partitions, invoice_uuid_of, partition_key
 from arcadia_dagster.defs.inventory.assets import RETRIES
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
+from arcadia_dagster.defs.scheduling import FRESH_MONTHLY, fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.inventory import list_invoices, read_invoice_preview
@@ -29,6 +30,7 @@ POOL = "digitalocean_billing"
     metadata=table_metadata(cloud_balance_snapshots),
     pool=POOL,
     retry_policy=RETRIES,
+    freshness_policy=fresh("record_balance"),
 )
 def balance_snapshots(billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Keep one reading of the balance."""
@@ -68,6 +70,7 @@ def balance_snapshots(billing_api: DigitalOcean, ledger: Ledger) -> dg.Materiali
     metadata=table_metadata(cloud_invoices),
     pool=POOL,
     retry_policy=RETRIES,
+    freshness_policy=fresh("discover_invoices"),
 )
 def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Record the invoices that exist and add their partitions. None is ever taken away."""
@@ -108,6 +111,7 @@ def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledge
     metadata=table_metadata(cloud_cost_lines, "month_to_date_lines"),
     pool=POOL,
     retry_policy=RETRIES,
+    freshness_policy=fresh("discover_invoices"),
 )
 def invoice_preview(billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Read the preview and its items, and store them in place of the last ones of that month."""
@@ -166,6 +170,7 @@ def _no_preview(requests: int, why: str) -> dg.MaterializeResult[None]:
     metadata=table_metadata(cloud_cost_lines),
     pool=POOL,
     retry_policy=RETRIES,
+    freshness_policy=FRESH_MONTHLY,
 )
 def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Ingest the invoices of this run's partitions, oldest first."""

@@ -1,4 +1,4 @@
-"""When billing is read, and how invoices that are not yet ingested get ingested. All times are UTC."""
+"""What is read of billing together, and how invoices that are not yet ingested get ingested. When: see `scheduling.py`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,13 @@ record_balance = dg.define_asset_job("record_balance", selection=["balance_snaps
 discover_invoices = dg.define_asset_job(
     "discover_invoices",
     selection=dg.AssetSelection.assets("invoices", "invoice_preview")
-    | dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("matched_cost_lines"), "no_unknown_product")),
+    # What the month to date shows, or a line that has been matched since, is to be noticed within a day.
+    | dg.AssetSelection.checks(
+        *(
+            dg.AssetCheckKey(dg.AssetKey("matched_cost_lines"), name)
+            for name in ("no_unknown_product", "unexplained_money_is_little", "projects_cost_what_they_used_to")
+        )
+    ),
     description="Which invoices exist, and the month to date; new invoices are ingested by the sensor.",
 )
 ingest_invoices = dg.define_asset_job(
@@ -23,8 +29,8 @@ ingest_invoices = dg.define_asset_job(
 )
 
 schedules = [
-    schedule(record_balance, "7 * * * *", purpose="billing"),
-    schedule(discover_invoices, "23 2 * * *", purpose="billing"),
+    schedule(record_balance),
+    schedule(discover_invoices),
 ]
 
 

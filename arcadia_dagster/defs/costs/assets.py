@@ -17,6 +17,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.defs.billing.assets import balance_snapshots, cost_lines, invoice_preview
 from arcadia_dagster.defs.inventory.assets import RETRIES, inventory_assets
 from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.defs.scheduling import FRESH_MONTHLY, fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.ledger.export import ExportError, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
@@ -34,6 +35,7 @@ months = dg.MonthlyPartitionsDefinition(start_date="2012-01", fmt="%Y-%m")
     kinds={"postgres"},
     owners=["team:finance"],
     metadata=table_metadata(cloud_cost_lines, "matched_cost_lines"),
+    freshness_policy=FRESH_MONTHLY,
 )
 def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
     """Try open lines again in every account; report lines by outcome and the newest invoice by what it pays for."""
@@ -73,6 +75,7 @@ def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
     kinds={"parquet"},
     owners=["team:finance"],
     retry_policy=RETRIES,
+    freshness_policy=FRESH_MONTHLY,
 )
 def focus_export(context: dg.AssetExecutionContext, ledger: Ledger) -> Iterator[dg.MaterializeResult[None]]:
     """Write the files of this run's partitions, oldest month first."""
@@ -134,6 +137,7 @@ def _make_folder(folder: Path) -> None:
     description="The costs as one HTML page with pictures, `reports/cost-report.html` under `ARCADIA_HOME`: where the money went, what"
     " changed and why, what can be switched off. The same as `arcadia report`.",
     deps=[matched_cost_lines, invoice_preview, balance_snapshots],
+    freshness_policy=fresh("write_report"),
     kinds={"html"},
     owners=["team:finance"],
 )

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from arcadia_dagster.defs.billing.jobs import neighbours, range_tags
 from arcadia_dagster.defs.costs.assets import months
 from arcadia_dagster.defs.resources import Ledger
-from arcadia_dagster.defs.scheduling import reason_to_skip
+from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
 
 export_focus = dg.define_asset_job(
     "export_focus", selection=["focus_export"], description="The FOCUS files of its partitions; any number of months in one run."
@@ -57,10 +57,4 @@ write_report = dg.define_asset_job(
     description="The costs as one HTML page, of what the ledger holds by then.",
 )
 
-# After the day's invoices have been discovered and ingested. It asks the provider nothing, so it needs no token.
-write_report_schedule = dg.ScheduleDefinition(
-    job=write_report,
-    cron_schedule="37 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
+write_report_schedule = schedule(write_report)

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from arcadia_dagster import settings
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
+from arcadia_dagster.defs.scheduling import fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
 from arcadia_dagster.digitalocean.inventory import create_project, list_kind, list_pool_members, read_kind, walk_projects
@@ -45,6 +46,7 @@ _LISTED_BY = {
 }
 
 
+LISTING_COMPLETE = "listing_complete"
 _PRIORITY = {"autoscale_pool": "1"}  # before the droplets that they made
 
 
@@ -62,6 +64,7 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
         metadata=table_metadata(resources, "cloud_projects" if kind.name == "project" else "cloud_resources"),
         pool=POOL,
         retry_policy=RETRIES,
+        freshness_policy=fresh(kind.job),
         check_specs=[_listing_complete(kind.asset or kind.name)],
         # What is read along with others, or with the walk, comes after it in a run; yet a refused kind must not stop it.
         op_tags={"dagster/priority": _PRIORITY.get(kind.name, "-2" if kind.listed_along or kind.also_in_walk else "0")},
@@ -75,7 +78,7 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
 
 def _listing_complete(asset: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
-        name="listing_complete",
+        name=LISTING_COMPLETE,
         asset=asset,
         description="Every page was read, without an error, and held as many items as the provider said. Nothing is struck otherwise.",
     )
@@ -159,7 +162,7 @@ def _never_readable(ledger: Ledger, run: SyncRun, problem: ProviderError | None,
 def _completeness(metadata: dict[str, Any], error: str | None, *, unreadable: bool) -> dg.AssetCheckResult:
     severity = dg.AssetCheckSeverity.WARN if unreadable else dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(
-        check_name="listing_complete", passed=error is None, severity=severity, metadata={**metadata, "error": error or "none"}
+        check_name=LISTING_COMPLETE, passed=error is None, severity=severity, metadata={**metadata, "error": error or "none"}
     )
 
 
@@ -249,6 +252,7 @@ inventory_assets = [listing_asset(kind) for kind in KINDS.values() if kind.asset
     metadata=table_metadata(resources, "cloud_resources"),
     pool=POOL,
     retry_policy=RETRIES,
+    freshness_policy=fresh("sync_inventory"),
     check_specs=[_listing_complete("project_resources")],
     # After the other listings of a run, so that what they discovered is attributed in the same run; yet a refused kind must not stop it.
     op_tags={"dagster/priority": "-1"},

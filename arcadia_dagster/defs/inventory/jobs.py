@@ -1,4 +1,4 @@
-"""When the inventory is read. All times are UTC; minutes are spread so that the account's request budget is not asked for at once."""
+"""What is read of the inventory together; when is said in `scheduling.py`."""
 
 import dagster as dg
 
@@ -26,8 +26,8 @@ sync_snapshots = dg.define_asset_job(
 sync_backups = dg.define_asset_job("sync_backups", selection=_assets("sync_backups"), description="Backups of droplets.")
 
 schedules = [
-    schedule(sync_inventory, "*/15 * * * *", purpose="inventory"),
-    schedule(sync_catalogue, "52 * * * *", purpose="inventory"),
-    schedule(sync_snapshots, "33 * * * *", purpose="inventory"),
-    schedule(sync_backups, "41 * * * *", purpose="inventory"),
+    schedule(sync_inventory),
+    schedule(sync_catalogue),
+    schedule(sync_snapshots),
+    schedule(sync_backups),
 ]

@@ -4,6 +4,7 @@ import dagster as dg
 
 from arcadia_dagster import settings
 from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.defs.scheduling import fresh
 from arcadia_dagster.defs.tables import preview, table_metadata
 from arcadia_dagster.ledger.access import AccessError
 from arcadia_dagster.ledger.tables import cloud_tenants
@@ -18,6 +19,7 @@ from arcadia_dagster.ledger.tenants_file import TenantsFileError, read_tenants
     kinds={"postgres"},
     owners=["team:infrastructure"],
     metadata=table_metadata(cloud_tenants),
+    freshness_policy=fresh("sync_inventory"),
     op_tags={"dagster/priority": "2"},  # before all that is listed; yet a file that is wrong must not stop it
 )
 def tenants(ledger: Ledger) -> dg.MaterializeResult[None]:

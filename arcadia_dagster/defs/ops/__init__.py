@@ -1,1 +1,1 @@
-"""What keeps the rest running for years: retention."""
+"""What keeps the rest running for years: retention, and alerts to people."""

@@ -7,17 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from arcadia_dagster.defs.scheduling import SCHEDULED
+
 KEEP_DAYS = 14
 BATCH = 500
-_UNPARTITIONED = (
-    "sync_inventory",
-    "sync_snapshots",
-    "sync_backups",
-    "record_balance",
-    "discover_invoices",
-    "write_report",
-    "prune_runs",
-)
 
 
 @dg.op(description=f"Delete finished runs of unpartitioned jobs that are older than {KEEP_DAYS} days, but for the newest of each job.")
@@ -25,7 +18,7 @@ def delete_old_runs(context: dg.OpExecutionContext) -> None:
     """Delete at most BATCH runs of each job, with their compute logs; the rest goes the next day."""
     before = datetime.now(UTC) - timedelta(days=KEEP_DAYS)
     deleted = 0
-    for job_name in _UNPARTITIONED:
+    for job_name in SCHEDULED:
         newest = {run.run_id for run in context.instance.get_runs(dg.RunsFilter(job_name=job_name), limit=1)}
         old = context.instance.get_run_records(dg.RunsFilter(job_name=job_name, created_before=before), limit=BATCH, ascending=True)
         for record in old:
@@ -45,7 +38,7 @@ def prune_runs() -> None:
 
 prune_runs_schedule = dg.ScheduleDefinition(
     job=prune_runs,
-    cron_schedule="11 4 * * *",
+    cron_schedule=SCHEDULED["prune_runs"].cron,
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
