@@ -28,11 +28,14 @@ from sqlalchemy.exc import DBAPIError
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
+from arcadia_dagster.ledger.access import AccessError, tenant_role
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_named, account_of_team
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
 from arcadia_dagster.ledger.export import ExportError, Format, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.schema import SchemaError, connect, reason
+from arcadia_dagster.ledger.tenants import SUMMARY, apply, assign
+from arcadia_dagster.ledger.tenants_file import TenantsFileError, read_tenants
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -42,6 +45,7 @@ USER_ERRORS = (
     SchemaError,
     ProviderError,
     AccountError,
+    AccessError,
     ExportError,
     embedded_postgres.EmbeddedPostgresError,
     OSError,
@@ -161,6 +165,8 @@ def import_(
             stored[file] = result
         if stored:
             rematch(engine, account_id)  # one file can tell more of the lines of another
+            with engine.begin() as conn:
+                assign(conn, account_id)  # what invoices alone tell of
             for file, result in stored.items():
                 outcomes = ", ".join(f"{count} {status}" for status, count in sorted(outcomes_of(engine, result.invoice_uuid).items()))
                 note = "" if result.written else "already imported"
@@ -302,6 +308,55 @@ def _standard_output(format_: Format) -> Iterator[BinaryIO]:
         raise ExportError(f"standard output cannot be written: {_reason(problem)}") from None
 
 
+tenants = typer.Typer(no_args_is_help=True, help="Who owns what: tenants, as one file declares them, and what each of them has.")
+app.add_typer(tenants, name="tenants")
+
+
+@tenants.command(name="apply")
+def tenants_apply(
+    file: Annotated[Path | None, typer.Argument(help="The tenants' file; by default the one that ARCADIA_TENANTS_FILE names.")] = None,
+) -> None:
+    """Make the tenants of a file those of the ledger, and give every resource its tenant. Nothing is applied unless all of it is right."""
+    path = file or settings.tenants_file()
+    if path is None:
+        raise settings.SettingsError("no tenants' file: name one, or set ARCADIA_TENANTS_FILE")
+    try:
+        declaration = read_tenants(path)
+    except TenantsFileError as problem:
+        for line in problem.problems:
+            _complain(line)
+        raise typer.Exit(1) from None
+    with _ledger() as engine:
+        applied = apply(engine, declaration)
+    for what, ids in (("declared", applied.declared), ("changed", applied.changed), ("withdrawn", applied.withdrawn)):
+        if ids:
+            console.print(f"Tenants {what}: {', '.join(ids)}", highlight=False)
+    for role in map(tenant_role, applied.withdrawn):
+        console.print(f"Role {role} is left, as other databases of the server may use it; it sees nothing here any more.", highlight=False)
+    if applied.roles:
+        console.print(f"Roles made: {', '.join(applied.roles)}", highlight=False)
+    if applied.moved:
+        console.print(f"Resources and projects with another tenant than before: {applied.moved:,}", highlight=False)
+    if not applied.any:
+        console.print("Nothing changed.")
+
+
+@tenants.command(name="show")
+def tenants_show() -> None:
+    """Show each tenant with its resources and what the last closed month billed for it."""
+    with _ledger() as engine, engine.connect() as conn:
+        rows = conn.execute(text(SUMMARY)).all()
+    if not rows:
+        console.print("No tenants are declared. Write a file and run [bold]arcadia tenants apply FILE[/bold].")
+        return
+    money = f"USD {rows[0].month}" if rows[0].month else "USD"
+    table = _table("tenant", "name", "fallback", "active", "ever", money, title="Tenants", numbers=(3, 4, 5))
+    for row in rows:
+        counts = (f"{row.active:,}", f"{row.resources:,}", f"{row.usd:,.2f}")
+        table.add_row(escape(row.tenant_id), escape(row.name), row.fallback, *counts)
+    console.print(table)
+
+
 @app.command()
 def simulate(
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8099,
@@ -403,7 +458,8 @@ class _Runner:
         run_id, began = str(uuid4()), time.monotonic()
         config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         if op_config:
-            config["ops"] = {node.name: op_config for node in job.nodes}
+            takers = (node for node in job.nodes if node.name != "tenants")  # which lists nothing
+            config["ops"] = {node.name: op_config for node in takers}
         with console.status(job_name) as line:
 
             def show(entry: Any) -> None:

@@ -101,6 +101,12 @@ def internal_project() -> str | None:
     return os.environ.get("ARCADIA_INTERNAL_PROJECT", "skyai-internal").strip() or None
 
 
+def tenants_file() -> Path | None:
+    """The file that declares the tenants, absolute; None where none is named. Whether it can be read is seen when it is."""
+    value = _variable("ARCADIA_TENANTS_FILE")
+    return Path(value).expanduser().absolute() if value else None
+
+
 def ledger_url() -> URL:
     """Address of the ledger's database, for psycopg 3. Starts the embedded server when ARCADIA_DATABASE_URL is not set.
 

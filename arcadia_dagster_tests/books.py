@@ -13,7 +13,7 @@ from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.reconcile import begin, reconcile
 
-APRIL = date(2026, 4, 1)
+APRIL, MAY = date(2026, 4, 1), date(2026, 5, 1)
 
 
 class Books:

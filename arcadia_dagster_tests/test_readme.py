@@ -42,6 +42,13 @@ def test_every_command_is_in_the_readme(command):
     assert f"`arcadia {command}" in README
 
 
+@pytest.mark.parametrize(
+    "command", sorted(f"{group.name} {one.name}" for group in app.registered_groups for one in group.typer_instance.registered_commands)
+)
+def test_every_command_of_a_group_is_in_the_readme(command):
+    assert f"`arcadia {command}" in README
+
+
 def test_files_and_pictures_that_the_readme_names_exist():
     for path in re.findall(r"\]\((docs/[^)]+)\)|`((?:arcadia_dagster|benchmarks)/[\w/]+\.py)`", README):
         assert (ROOT / (path[0] or path[1])).exists()

@@ -1,4 +1,4 @@
-"""Which project, and so which tenant, every resource belongs to: what the walk of all projects found, and what follows from it.
+"""Which project every resource belongs to: what the walk of all projects found, and what follows from it. Tenants follow in `tenants.py`.
 
 A resource's own project id wins, then its place in a project's list, then what it was taken of; what is in no project falls back to the
 internal project. Resources themselves enter and leave by `reconcile.py` alone.
@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 from arcadia_dagster.ledger.reconcile import Changes, SyncRun, begin, finish, lock, placeholder, reconcile
+from arcadia_dagster.ledger.tenants import assign
 
 WALK = "project_resource"
 
@@ -126,14 +127,14 @@ def _has_listing(kind: str) -> bool:
 
 
 def attribute(engine: Engine, account_id: int, *, internal_project: str | None, sync_run_id: int | None = None) -> int:
-    """Bring project and tenant of the account's active resources in line with what is known now; returns how many rows changed.
+    """Bring project and tenant of the account's resources in line with what is known now; returns how many changes that took.
 
     A move from one project to another is an event (`drift_detected`); the first attribution is part of the discovery. What a project may
     yet turn out to hold falls back to the internal project only after a complete walk that began no earlier than the resource was seen.
     """
     with engine.begin() as conn:
         lock(conn, "attribute", account_id)
-        return int(
+        attributed = int(
             conn.execute(
                 text(_ATTRIBUTE),
                 {
@@ -150,11 +151,12 @@ def attribute(engine: Engine, account_id: int, *, internal_project: str | None, 
                 },
             ).scalar_one()
         )
+        return attributed + assign(conn, account_id, sync_run_id=sync_run_id)
 
 
 _ATTRIBUTE = """
 with project as (
-    select resource_id, provider_id, name, tenant_id
+    select resource_id, provider_id, name
       from arcadia.resources where account_id = :account_id and kind = 'project' and deleted_at is null
 ), internal as (
     select min(resource_id) as resource_id from project where name = :internal
@@ -188,11 +190,9 @@ with project as (
      where d.deleted_at is null
 ), changed as (
     update arcadia.resources r
-       set cloud_project_id = s.project, attribution_source = s.source, tenant_id = project.tenant_id
-      from settled s left join project on project.resource_id = s.project
-     where r.resource_id = s.resource_id
-       and (r.cloud_project_id, r.attribution_source, r.tenant_id)
-           is distinct from (s.project, s.source, project.tenant_id)
+       set cloud_project_id = s.project, attribution_source = s.source
+      from settled s
+     where r.resource_id = s.resource_id and (r.cloud_project_id, r.attribution_source) is distinct from (s.project, s.source)
     returning r.resource_id, s.old_project, s.project
 ), moved as (
     insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)

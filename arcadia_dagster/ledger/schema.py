@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from arcadia_dagster.ledger import access
 from arcadia_dagster.ledger.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 _MIGRATIONS = _FOLDER / "migrations"
 _VIEWS = _FOLDER / "views"
-_OLDEST_SERVER = (14,)
-_LOCK = 7_236_894_351_022  # any number that no other program locks
+_OLDEST_SERVER = (15,)  # views with the rights of who reads them
 
 
 class SchemaError(RuntimeError):
@@ -77,7 +77,7 @@ def migrate(engine: Engine) -> None:
             if _is_current(connection, where):
                 return
             connection.rollback()
-            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": access.LOCK})
             if not _is_current(connection, where):  # or another process was quicker
                 # Rather fail than queue behind somebody's long transaction, and every reader behind us.
                 connection.execute(text("set local lock_timeout = '60s'"))
@@ -126,11 +126,15 @@ def _upgrade(connection: Connection) -> None:
     files = _view_files()
     names = [name for sql in files.values() for name in re.findall(rf"^create view {SCHEMA}\.(\w+)", sql, re.MULTILINE)]
     grants = _grants(connection, names)
+    access.release(connection)
     # Before the tables change, as columns that a view shows cannot; all at once, as they are made of each other.
     connection.execute(text(f"drop view if exists {', '.join(f'{SCHEMA}.{name}' for name in names)}"))
     command.upgrade(alembic_config(connection), "head")
     for sql in (*files.values(), *grants):
         connection.exec_driver_sql(sql.replace("%", "%%"))
+    for name in names:  # or it would show what its owner may read, instead of what its reader may
+        connection.execute(text(f"alter view {SCHEMA}.{name} set (security_invoker = true)"))
+    access.protect(connection)
     connection.execute(text(f"delete from {SCHEMA}.schema_views"))
     connection.execute(text(f"insert into {SCHEMA}.schema_views (digest) values (:digest)"), {"digest": _views_digest(files)})
 
@@ -152,7 +156,9 @@ def _view_files() -> dict[str, str]:
 
 
 def _views_digest(files: dict[str, str]) -> str:
-    return hashlib.sha256("\0".join(part for file in files.items() for part in file).encode()).hexdigest()
+    """Of the views and of who may read them: where either has changed, both are put in place again."""
+    rights = Path(access.__file__).read_text(encoding="utf-8")
+    return hashlib.sha256("\0".join((rights, *(part for file in files.items() for part in file))).encode()).hexdigest()
 
 
 def place(url: URL) -> str:

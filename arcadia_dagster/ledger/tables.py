@@ -116,7 +116,10 @@ resources = Table(
     Column("parent_kind", Text),
     Column("parent_provider_id", Text, comment="What a snapshot or backup was taken of"),
     Column("cloud_project_id", BigInteger, ForeignKey(_resource)),
-    Column("tenant_id", Text, comment="On a project: set by the operator, never by a sync. Elsewhere: the project's"),
+    Column(
+        "tenant_id", Text, comment="Whose it is: by a rule of the tenants' file, else the project's. On a project: the operator's to set"
+    ),
+    Column("tenant_given", Text, comment="On a project: what the tenants' file gave. Where tenant_id is another, the operator set it"),
     Column("attribution_source", Text, comment="membership, own_project_id, inherited or fallback"),
     Column("provider_created_at", _time),
     Column("first_seen_at", _time, nullable=False),
@@ -136,6 +139,7 @@ resources = Table(
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
     CheckConstraint("attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"),
     CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),
+    Index(None, "tenant_id"),
     comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
 )
 
@@ -150,6 +154,7 @@ resource_names = Table(
     ),
     Column("seen_until", _time, comment="When another name was first seen; NULL: its name today, or the last it had"),
     Index(None, "name_key"),
+    Index(None, "name"),
     comment="Every name a resource ever had",
 )
 
@@ -287,6 +292,42 @@ cloud_match_events = Table(
     Column("occurred_at", _time, nullable=False),
     Index(None, "invoice_uuid", "ordinal"),
     comment="Each change of what a line is matched to. Append-only; a line's first match is no change, and previews leave none",
+)
+
+cloud_tenants = Table(
+    "cloud_tenants",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("is_fallback", Boolean, nullable=False, comment="Has what no rule gives to another"),
+    Column("role_name", Text, nullable=False, comment="Members of this role of the database see what is the tenant's, and nothing else"),
+    comment="The tenants that the tenants' file declares",
+)
+Index("cloud_tenants_fallback_key", cloud_tenants.c.is_fallback, unique=True, postgresql_where=cloud_tenants.c.is_fallback)
+
+tenant_rules = Table(
+    "tenant_rules",
+    metadata,
+    Column("place", Integer, primary_key=True, autoincrement=False, comment="In the tenants' file: the first rule that fits counts"),
+    Column("tenant_id", Text, ForeignKey("arcadia.cloud_tenants.tenant_id"), nullable=False),
+    Column("project", Text, comment="Name or provider's id of a project"),
+    Column("tag", Text, comment="A tag of the resource"),
+    Column("name", Text, comment="A glob (* and ?) that the resource's name fits, case ignored"),
+    Column("kind", Text, comment="With tag or name: the resource's kind. NULL: any"),
+    CheckConstraint("num_nonnulls(project, tag, name) = 1 and (kind is null or project is null)", name="selector"),
+    comment="What belongs to whom, as the tenants' file says",
+)
+
+cloud_tenant_events = Table(
+    "cloud_tenant_events",
+    metadata,
+    _id("event_id"),
+    Column("tenant_id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("changes", JSONB, nullable=False, comment="name, is_fallback, rules -> {before, after}"),
+    Column("occurred_at", _time, nullable=False),
+    CheckConstraint("event in ('declared', 'changed', 'withdrawn')", name="event"),
+    comment="What happened to tenants. Append-only; no foreign key, as events outlive what they tell of",
 )
 
 schema_views = Table(

@@ -20,6 +20,7 @@ from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.ledger.export import ExportError, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.tables import cloud_cost_lines
+from arcadia_dagster.ledger.tenants import assign
 
 # Months that are over, in UTC. The provider opened in 2012: no invoice is older.
 months = dg.MonthlyPartitionsDefinition(start_date="2012-01", fmt="%Y-%m")
@@ -38,6 +39,9 @@ def matched_cost_lines(ledger: Ledger) -> dg.MaterializeResult[None]:
     with ledger.engine.connect() as conn:
         accounts = conn.execute(text("select account_id from arcadia.cloud_accounts order by 1")).scalars().all()
     rematched = sum(rematch(ledger.engine, account_id) for account_id in accounts)
+    for account_id in accounts:
+        with ledger.engine.begin() as conn:
+            assign(conn, account_id)  # what invoices alone tell of
     with ledger.engine.connect() as conn:
         outcomes = conn.execute(text("select match_status, count(*) from arcadia.matched_cost_lines group by 1 order by 2 desc, 1")).all()
     return dg.MaterializeResult(

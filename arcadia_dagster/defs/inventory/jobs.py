@@ -12,8 +12,8 @@ def _assets(job: str) -> list[str]:
 
 sync_inventory = dg.define_asset_job(
     "sync_inventory",
-    selection=[*_assets("sync_inventory"), "project_resources"],
-    description="Everything that the account has and pays for by the hour, and which project it is in.",
+    selection=["tenants", *_assets("sync_inventory"), "project_resources"],
+    description="Everything that the account has and pays for by the hour, which project it is in, and whose it is.",
 )
 sync_catalogue = dg.define_asset_job(
     "sync_catalogue",

@@ -19,8 +19,8 @@ select l.line_id,
        l.kind,
        l.match_status,
        l.match_method,
-       l.match_detail ->> 'reason' as reason,
-       l.match_detail,
+       case when l.resource_id is null then arcadia.detail_of_open_line(l.line_id) ->> 'reason' end as reason,
+       case when l.resource_id is null then arcadia.detail_of_open_line(l.line_id) end as match_detail,
        l.resource_id,
        r.kind as resource_kind,
        r.provider_id as resource_provider_id,
@@ -30,7 +30,7 @@ select l.line_id,
        p.cloud_project_id,
        coalesce(p.name, nullif(l.project_name, '')) as project,
        nullif(l.project_name, '') as invoiced_project,
-       coalesce(r.tenant_id, p.tenant_id) as tenant_id
+       case when l.resource_id is not null then coalesce(r.tenant_id, p.tenant_id) else arcadia.tenant_of_open_line(l.line_id) end as tenant_id
   from arcadia.cloud_cost_lines l
   join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
   join arcadia.cloud_accounts a on a.account_id = l.account_id

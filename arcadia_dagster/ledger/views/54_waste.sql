@@ -1,7 +1,9 @@
 -- Of what running_cost shows, which is what exists now.
 create view arcadia.waste as
 with newest as (
-    select account_id, max(period) as period from arcadia.cloud_invoices where status <> 'preview' and line_count > 0 group by account_id
+    select account_id, max(period) as period from arcadia.cloud_invoices i
+     where status <> 'preview' and exists (select from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid)
+     group by account_id
 )
 select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, r.name, r.region, c.project, r.tenant_id,
        coalesce(b.amount_usd, c.estimated_monthly_usd) as monthly_usd,
