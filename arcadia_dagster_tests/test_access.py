@@ -32,7 +32,8 @@ OWN_VIEWS = {
 NOBODYS = {"focus_services"}  # words of FOCUS, the same for all
 REFUSED = {
     "alembic_version", "schema_views", "tenant_rules", "cloud_tenant_events", "cloud_sync_runs", "cloud_balance_snapshots", "rematch_queue",
-    "project_memberships", "match_rate", "focus_1_2", "focus_1_4", "focus_billing_period", "focus_cost_and_usage", "focus_invoice_detail",
+    "project_memberships", "request_budgets", "request_counts", "match_rate", "focus_1_2", "focus_1_4", "focus_billing_period",
+    "focus_cost_and_usage", "focus_invoice_detail",
 }  # fmt: skip
 
 
@@ -321,7 +322,7 @@ def test_joins_and_functions_give_nothing_away(world):
     with session(world.engine) as conn:
         lines = dict(rows(conn, "select line_id, tenant_id from arcadia.all_cost_lines where resource_id is null"))
         functions = {name for (name,) in rows(conn, "select proname from pg_proc where pronamespace = 'arcadia'::regnamespace")}
-    assert functions == {"queue_rematch", "reads_all", "tenant_of_open_line", "detail_of_open_line"}, (
+    assert functions == {"queue_rematch", "reads_all", "tenant_of_open_line", "detail_of_open_line", "take_request"}, (
         "what can a tenant do with the new one?"
     )
     with session(world.of("a")) as conn:
@@ -331,6 +332,7 @@ def test_joins_and_functions_give_nothing_away(world):
             assert (rows(conn, f"select arcadia.detail_of_open_line({line})")[0][0] is not None) == own
         assert refused(conn, "select arcadia.queue_rematch()")
         assert refused(conn, "select arcadia.reads_all('postgres')")
+        assert refused(conn, "select arcadia.take_request('x', '{}', '{}', '{}', null, null, null)")
         assert "canary" not in str(
             rows(
                 conn,
@@ -379,6 +381,10 @@ def test_a_tenant_cannot_turn_row_security_off(world):
 def test_admins_and_analysts_read_all_that_is_theirs(world):
     with session(world.login(access.ADMIN)) as conn, session(world.login(access.ANALYST)) as other:
         for relation in sorted(relations(conn)):
+            if relation in {"request_budgets", "request_counts"}:  # of tokens, not of the account
+                assert refused(conn, f"select * from arcadia.{relation}")
+                assert refused(other, f"select * from arcadia.{relation}")
+                continue
             everything = rows(world.engine.connect(), f"select count(*) from arcadia.{relation}")
             assert rows(conn, f"select count(*) from arcadia.{relation}") == everything, relation
             if relation in {"rematch_queue", "project_memberships"}:
