@@ -19,6 +19,8 @@ DAGSTER_SCHEMA = "dagster"
 
 _ANY_PURPOSE = ("DO_API_TOKEN", "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN")
 
+_VAULT = "vault:"  # begins a reference to a secret in HashiCorp Vault
+
 # Every variable that can name a token, of any purpose.
 TOKEN_VARIABLES = tuple(
     name + suffix for name in ("DO_API_TOKEN_INVENTORY", "DO_API_TOKEN_BILLING", *_ANY_PURPOSE) for suffix in ("", "_FILE")
@@ -32,20 +34,14 @@ class SettingsError(ValueError):
 def api_token(purpose: Purpose) -> str:
     """The provider's token for inventory or billing: the one of that purpose first, then the common ones; each also as `..._FILE`.
 
+    A value `vault:PATH#FIELD` is read from HashiCorp Vault, each time anew, so that a token changed there is used from the next run on.
     Raises SettingsError when none is configured, or the first that is cannot be used.
     """
     for name in _token_variables(purpose):
         if token := _variable(name):
-            return _usable_token(token, name)
+            return _usable_token(_from_vault(token, name) if token.startswith(_VAULT) else token, name)
         if file := _variable(f"{name}_FILE"):
-            try:
-                token = Path(file).expanduser().read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingsError(f"{name}_FILE names {file}, which cannot be read: {reason}") from None
-            if not token:
-                raise SettingsError(f"{name}_FILE names {file}, which is empty; it must hold the token")
-            return _usable_token(token, f"{name}_FILE ({file})")
+            return _usable_token(_token_file(file, f"{name}_FILE"), f"{name}_FILE ({file})")
     own, common, *others = _token_variables(purpose)
     raise SettingsError(
         f"no DigitalOcean token for {purpose}: set {common}, or the path of a file that holds it in {common}_FILE"
@@ -162,6 +158,37 @@ def _variable(name: str) -> str | None:
 
 def _token_variables(purpose: Purpose) -> tuple[str, ...]:
     return (f"DO_API_TOKEN_{purpose.upper()}", *_ANY_PURPOSE)
+
+
+def _token_file(file: str, name: str) -> str:
+    """What a file holds that the variable `name` names."""
+    try:
+        token = Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{name} names {file}, which cannot be read: {reason}") from None
+    if not token:
+        raise SettingsError(f"{name} names {file}, which is empty; it must hold the token")
+    return token
+
+
+def _from_vault(reference: str, name: str) -> str:
+    """The token that a reference `vault:PATH#FIELD` leads to; `name` is the variable that it came from."""
+    path, _, field = reference.removeprefix(_VAULT).partition("#")
+    if not path.strip("/") or not field:
+        raise SettingsError(f"{name} must be like vault:secret/data/digitalocean#token: the path of a secret in Vault and a field of it")
+    address = _variable("VAULT_ADDR")
+    if address is None:
+        raise SettingsError(f"{name} names a secret in Vault, and VAULT_ADDR does not say where Vault is")
+    token = _variable("VAULT_TOKEN")
+    if token is None and (file := _variable("VAULT_TOKEN_FILE")):
+        token = _token_file(file, "VAULT_TOKEN_FILE")
+    from arcadia_dagster import vault
+
+    try:
+        return vault.read(path.strip("/"), field, address=address, token=token, namespace=_variable("VAULT_NAMESPACE"))
+    except vault.VaultError as problem:
+        raise SettingsError(f"{name}: {problem}") from None
 
 
 def _usable_token(token: str, origin: str) -> str:
