@@ -144,6 +144,16 @@ def test_the_token_is_not_stored_and_counts_do_not_pile_up(budgets, engine):
     assert rows <= 61
 
 
+def test_a_clock_that_is_set_back_holds_nobody_up(budgets, engine):
+    budget = budgets()
+    assert taken(budget, HOUR, MINUTE) == 4
+    budget.hold(30, "x")
+    with engine.begin() as conn:
+        conn.execute(text("update arcadia.request_counts set counted_until = counted_until + interval '1 day'"))
+        conn.execute(text("update arcadia.request_budgets set not_before = not_before + interval '1 day'"))
+    assert taken(budget, HOUR, MINUTE) == 4
+
+
 def test_without_its_database_every_request_passes(budgets, engine, caplog):
     nowhere = RequestBudget(make_url("postgresql+psycopg://me:hunter2@127.0.0.1:1/ledger"), TOKEN)
     assert nowhere.hourly_limit() is None

@@ -18,6 +18,13 @@ begin
         insert into arcadia.request_budgets (token_digest) values (digest) on conflict do nothing;
     end loop;
     moment := clock_timestamp();
+    -- What lies further ahead than anything can was written before the clock was set back.
+    delete from arcadia.request_counts c
+     where c.token_digest = digest and (c.counted_until <= moment or c.counted_until > moment + make_interval(secs => c.seconds * 62 / 60));
+    if greatest(budget.not_before, budget.others_until) > moment + interval '61 minutes' then
+        update arcadia.request_budgets b set not_before = null, others = 0, others_until = null
+         where b.token_digest = digest returning * into budget;
+    end if;
     wait := extract(epoch from budget.not_before - moment);
     reached := 0;
     reason := budget.reason;
@@ -29,7 +36,7 @@ begin
     end if;
     for i in 1 .. cardinality(allowed) loop
         select coalesce(sum(c.requests), 0) into used from arcadia.request_counts c
-         where c.token_digest = digest and c.prefix = prefixes[i] and c.seconds = periods[i] and c.counted_until > moment;
+         where c.token_digest = digest and c.prefix = prefixes[i] and c.seconds = periods[i];
         if i = 1 then
             spent := used + 1;
             used := used + budget.others;
@@ -41,7 +48,7 @@ begin
             end if;
             select min(f.counted_until) into free_at
               from (select c.counted_until, sum(c.requests) over (order by c.counted_until) as freed from arcadia.request_counts c
-                     where c.token_digest = digest and c.prefix = prefixes[i] and c.seconds = periods[i] and c.counted_until > moment) f
+                     where c.token_digest = digest and c.prefix = prefixes[i] and c.seconds = periods[i]) f
              where f.freed > used - allowed[i];
             if i = 1 and budget.others > 0 then
                 free_at := least(free_at, budget.others_until);
@@ -61,7 +68,6 @@ begin
            set others = budget.others - 1, others_until = moment + make_interval(secs => periods[1] / allowed[1])
          where b.token_digest = digest;
     end if;
-    delete from arcadia.request_counts c where c.token_digest = digest and c.counted_until <= moment;
     insert into arcadia.request_counts as c (token_digest, prefix, seconds, counted_until, requests)
     select digest, l.prefix, l.period, to_timestamp((floor(extract(epoch from moment) / (l.period / 60)) + 61) * (l.period / 60)), 1
       from unnest(prefixes, periods) l (prefix, period)
