@@ -4,6 +4,7 @@ What a command prints is decided here; what it does, in `defs/` and `ledger/`.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
+from arcadia_dagster.ledger import api_keys
 from arcadia_dagster.ledger.access import AccessError, tenant_role
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_named, account_of_team
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
@@ -45,9 +47,10 @@ USER_ERRORS = (
     settings.SettingsError,
     SchemaError,
     ProviderError,
-    AccountError,
     AccessError,
+    AccountError,
     ExportError,
+    api_keys.ApiKeyError,
     embedded_postgres.EmbeddedPostgresError,
     OSError,
 )
@@ -61,6 +64,8 @@ app = typer.Typer(
     " line pays for.\n\nTry [bold]arcadia demo[/bold] first: it needs no token and no database. Then set DO_API_TOKEN and run"
     " [bold]arcadia sync[/bold].",
 )
+keys = typer.Typer(no_args_is_help=True, help="Keys of the read API: make, list and revoke them.")
+app.add_typer(keys, name="keys")
 # A log or a pipe has no width; 80 columns would fold every line of a table.
 # No emoji: names and identifiers hold colons, and `:x:` is none of ours.
 console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
@@ -188,12 +193,7 @@ def dev(
     host: Annotated[str, typer.Option(help="Address to serve on. Anyone who reaches it can run jobs.")] = "127.0.0.1",
 ) -> None:
     """Start the Dagster UI and daemon on the same database. Stop with Ctrl-C."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as problem:
-            raise OSError(f"{host}:{port} cannot be served on ({_reason(problem)}); choose another with --port") from None
+    _listen(host, port).close()
     with _ledger():
         home = _dagster_home()
         console.print(f"Dagster UI: http://{host}:{port} (Ctrl-C stops it)", highlight=False)
@@ -359,6 +359,24 @@ def tenants_show() -> None:
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="The file to write. It is replaced as a whole.")] = Path("arcadia-report.html"),
+    account: Annotated[str | None, typer.Option(help="One account alone: its name or team uuid. All of them unless given.")] = None,
+) -> None:
+    """Write the costs as one HTML page with pictures: where the money went, what changed and why, what can be switched off.
+
+    The page needs no network and no other file.
+    """
+    from arcadia_dagster.report import figures, page
+
+    with _ledger() as engine, engine.connect() as conn, console.status("Drawing"):
+        found = figures.read(conn, account)
+        page.write(out, found)
+    said = f"{found.newest:%B %Y}: {found.newest_usd:,.2f} USD" if found.newest else "no closed invoice has been read yet"
+    console.print(f"{out} ({said})", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def simulate(
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8099,
 ) -> None:
@@ -373,6 +391,85 @@ def simulate(
         console.print(f"DIGITALOCEAN_API_URL={server.url}\nDO_API_TOKEN={account.token}", highlight=False, soft_wrap=True)
         console.print(f"Simulated account {account.team_name!r}, and {other.team_name!r} with the token {other.token}; Ctrl-C stops it.")
         signal.pause()
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Address to serve on. It speaks plain HTTP: put a proxy with TLS before anything public.")] = (
+        "127.0.0.1"
+    ),
+) -> None:
+    """Serve the read API: inventory, balance, cost lines and timelines as JSON. Needs a key: see arcadia keys. Stop with Ctrl-C."""
+    with _listen(host, port) as listener, _ledger() as engine:
+        from arcadia_dagster.api.app import server
+
+        api_keys.check_owner(engine)
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # every request, without its headers
+        # When it has let requests come to their end, it raises the signal that it was stopped with once more.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        where = f"[{host}]" if ":" in host else host
+        url = f"http://{where}:{listener.getsockname()[1]}/api/v1"
+        console.print(f"Read API: {url}, described in {url}/openapi.json (Ctrl-C stops it)", markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server(engine).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises OSError with a sentence for the user where that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
+    except OSError as problem:
+        raise OSError(f"{host}:{port} cannot be served on ({_reason(problem)}); choose another with --port") from None
+    return listener
+
+
+@keys.command(name="add")
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Who will use it, such as 'grafana'.")],
+    admin: Annotated[bool, typer.Option("--admin", help="It may read everything.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="It may read what belongs to this tenant.")] = None,
+) -> None:
+    """Make a key of the read API, for admins or for one tenant. Prints it once: only its digest is kept."""
+    if admin == (tenant is not None):
+        raise typer.BadParameter("give one of --admin and --tenant", param_hint="--admin / --tenant")
+    with _ledger() as engine:
+        key, secret = api_keys.add_key(engine, name, tenant_id=tenant)
+    # Not with the key: so that KEY=$(arcadia keys add ...) holds it and nothing else.
+    errors.print(f"Key {key.key_id}, {_who(key)}. Keep it: nobody can show it again.", markup=False, highlight=False, soft_wrap=True)
+    console.print(secret, markup=False, highlight=False, soft_wrap=True)
+
+
+@keys.command(name="list")
+def keys_list() -> None:
+    """List the keys there are and were. The keys themselves are not kept."""
+    with _ledger() as engine:
+        table = _table("id", "name", "of", "made, UTC", "revoked, UTC", numbers=(0,))
+        for key in api_keys.all_keys(engine):
+            made, revoked = (f"{moment:%Y-%m-%d %H:%M}" if moment else "" for moment in (key.created_at, key.revoked_at))
+            table.add_row(str(key.key_id), escape(key.name), _who(key), made, revoked)
+    console.print(table)
+
+
+@keys.command(name="revoke")
+def keys_revoke(key_id: Annotated[int, typer.Argument(help="As arcadia keys list shows it.", metavar="ID")]) -> None:
+    """Revoke a key: from now on it is refused."""
+    with _ledger() as engine:
+        key = api_keys.revoke_key(engine, key_id)
+    console.print(f"Key {key.key_id} ({key.name}) is revoked.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _who(key: api_keys.ApiKey) -> str:
+    return "an admin's" if key.tenant_id is None else f"of tenant {key.tenant_id}"
 
 
 @contextlib.contextmanager

@@ -26,14 +26,14 @@ OWN_COLUMNS = {"cloud_cost_lines": "line_id, description, amount_usd", "cloud_in
 NO_ROWS = {"cloud_match_events"}
 OWN_VIEWS = {
     "all_cost_lines", "cloud_projects", "cloud_resources", "cost_by_kind", "cost_by_project", "cost_by_resource", "cost_by_tag",
-    "cost_by_tenant", "matched_cost_lines", "month_to_date_lines", "resource_timeline", "running_cost", "unexplained_lines",
+    "cost_by_tenant", "cost_changes", "matched_cost_lines", "month_to_date_lines", "resource_timeline", "running_cost", "unexplained_lines",
     "unknown_products", "waste",
 }  # fmt: skip
 NOBODYS = {"focus_services"}  # words of FOCUS, the same for all
 REFUSED = {
     "alembic_version", "schema_views", "tenant_rules", "cloud_tenant_events", "cloud_sync_runs", "cloud_balance_snapshots", "rematch_queue",
-    "project_memberships", "request_budgets", "request_counts", "match_rate", "focus_1_2", "focus_1_4", "focus_billing_period",
-    "focus_cost_and_usage", "focus_invoice_detail",
+    "project_memberships", "match_rate", "focus_1_2", "focus_1_4", "focus_billing_period", "focus_cost_and_usage", "focus_invoice_detail",
+    *access.OWNER_ONLY,
 }  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def relations(conn):
 def test_every_relation_of_the_schema_is_known_to_these_tests(world):
     with session(world.engine) as conn:
         known = OWN_ROWS | set(OWN_COLUMNS) | NO_ROWS | OWN_VIEWS | NOBODYS | REFUSED
-        assert relations(conn) == known, "what may a tenant read of it? See access.py, then say it here"
+        assert relations(conn) | {*access.OWNER_ONLY} == known, "what may a tenant read of it? See access.py, then say it here"
         unprotected = (
             "select relname from pg_class where relnamespace = 'arcadia'::regnamespace and relkind in ('r', 'p') and not relrowsecurity"
         )
@@ -342,10 +342,31 @@ def test_joins_and_functions_give_nothing_away(world):
                 " full join arcadia.cloud_tenants t on true",
             )
         )
-        # A session that looks for operators elsewhere first gets no other answer.
-        conn.execute(text("create temp table t (x int)"))
+
+
+def test_types_and_operators_of_ones_own_are_not_used_with_the_owner_s_rights(world):
+    """What a session has in pg_temp is found first by functions that do not say otherwise."""
+    with session(world.of("a")) as conn:
+        said = []
+        conn.connection.driver_connection.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        conn.execute(
+            text(
+                "create function pg_temp.spy(anyelement) returns boolean language plpgsql as $$ begin raise notice 'as %', current_user;"
+                " return true; end $$"
+            )
+        )
+        for name in ("name", "text", "jsonb", "bool", "int8", "oid", "regclass"):
+            conn.execute(text(f"create domain pg_temp.{name} as pg_catalog.{name} check (pg_temp.spy(value))"))
+        conn.execute(text("create function pg_temp.same(bigint, bigint) returns boolean language sql as 'select true'"))
+        conn.execute(text("create operator pg_temp.= (procedure = pg_temp.same, leftarg = bigint, rightarg = bigint)"))
         conn.execute(text("set search_path = pg_temp, pg_catalog"))
-        assert rows(conn, "select count(*) from arcadia.cloud_tenants") == [(1,)]
+        conn.commit()
+        conn.execute(text("select 'x'::pg_temp.name"))
+        assert said
+        said.clear()
+        query = "select tenant_id, reason, match_detail from arcadia.all_cost_lines where resource_id is null"
+        assert {row.tenant_id for row in rows(conn, query)} == {world.ids["a"]}
+        assert said == []
 
 
 @pytest.mark.parametrize("role", [access.ADMIN, access.ANALYST, access.TENANT, "a"])
@@ -366,6 +387,7 @@ def test_nobody_writes(world, role):
         assert refused(conn, "select * from arcadia.resources for update")
         assert refused(conn, "drop policy tenants on arcadia.resources")
         assert refused(conn, f"set role {tenant_role(world.ids['b'])}")
+        assert refused(conn, f"select set_config('role', '{tenant_role(world.ids['b'])}', false)")
         assert refused(conn, "set session authorization postgres")
         assert refused(conn, f"grant {tenant_role(world.ids['b'])} to current_user")
         assert refused(conn, f"set role {access.ADMIN}") == (role != access.ADMIN)
@@ -381,7 +403,7 @@ def test_a_tenant_cannot_turn_row_security_off(world):
 def test_admins_and_analysts_read_all_that_is_theirs(world):
     with session(world.login(access.ADMIN)) as conn, session(world.login(access.ANALYST)) as other:
         for relation in sorted(relations(conn)):
-            if relation in {"request_budgets", "request_counts"}:  # of tokens, not of the account
+            if relation in access.OWNER_ONLY:
                 assert refused(conn, f"select * from arcadia.{relation}")
                 assert refused(other, f"select * from arcadia.{relation}")
                 continue

@@ -116,7 +116,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
     groups = {key.to_user_string(): graph.get(key).group_name for key in graph.get_all_asset_keys()}
     assert {name for name, group in groups.items() if group == "inventory"} == {
         "projects", "droplets", "volumes", "snapshots", "droplet_backups", "reserved_ips", "firewalls", "load_balancers", "domains",
-        "project_resources",
+        "project_resources", "tenants",
         # Listed since: billed things, then what explains them.
         "spaces_buckets", "databases", "database_replicas", "kubernetes_clusters", "apps", "function_namespaces", "registries",
         "nat_gateways", "autoscale_pools", "reserved_ipv6s", "nfs_shares", "nfs_snapshots", "dedicated_inferences",
@@ -136,6 +136,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "sync_backups": ("41 * * * *", "UTC"),
         "record_balance": ("7 * * * *", "UTC"),
         "discover_invoices": ("23 2 * * *", "UTC"),
+        "write_report": ("37 3 * * *", "UTC"),
         "prune_runs": ("11 4 * * *", "UTC"),
     }
     assert {sensor.job_name for sensor in DEFINITIONS.sensors} == {"ingest_invoices", "export_focus"}
@@ -148,7 +149,7 @@ def test_inventory_and_billing_have_pools_of_their_own_and_everything_is_describ
         assert node.description
         assert node.owners
         assert node.kinds
-        if key.to_user_string() not in ("matched_cost_lines", "focus_export"):
+        if key.to_user_string() not in {"matched_cost_lines", "focus_export", "cost_report", "tenants"}:  # which ask the ledger alone
             assert node.pools == {f"digitalocean_{node.group_name}"}
 
 

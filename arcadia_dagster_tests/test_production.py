@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from sqlalchemy import create_engine, make_url, text
@@ -22,7 +23,7 @@ from arcadia_dagster_tests.ui import Ui, free_port
 
 CHECKOUT = Path(__file__).parent.parent
 DEPLOY = CHECKOUT / "deploy"
-SERVICES = ("code", "webserver", "daemon")
+SERVICES = ("code", "webserver", "daemon", "api")
 
 
 def unit(service):
@@ -38,14 +39,14 @@ def command(service):
 
 @pytest.fixture
 def started(tmp_path, database_url):
-    """The three services, each by the command of its unit, on ports of their own; the UI and the database's address."""
-    code, web = free_port(), free_port()
+    """The services, each by the command of its unit, on ports of their own; the UI, the API's port and the database's address."""
+    code, web, api = free_port(), free_port(), free_port()
     home = tmp_path / "dagster"
     home.mkdir()
     shutil.copy(CHECKOUT / "dagster.yaml", home)
     workspace = tmp_path / "workspace.yaml"
     workspace.write_text((DEPLOY / "workspace.yaml").read_text().replace("4000", str(code)))
-    places = {"4000": str(code), "3000": str(web), "/opt/arcadia/deploy/workspace.yaml": str(workspace)}
+    places = {"4000": str(code), "3000": str(web), "8080": str(api), "/opt/arcadia/deploy/workspace.yaml": str(workspace)}
     with served(small_account(), database_url) as (_, variables):
         processes = {}
         try:
@@ -58,7 +59,7 @@ def started(tmp_path, database_url):
                     stdout=(tmp_path / service).open("w"),
                     stderr=subprocess.STDOUT,
                 )
-            yield Ui(web), processes, database_url
+            yield Ui(web), api, processes, database_url
         finally:
             for process in processes.values():
                 process.send_signal(signal.SIGINT)
@@ -71,8 +72,8 @@ def started(tmp_path, database_url):
                     raise
 
 
-def test_the_three_services_run_a_job_together(started, server_folder):
-    ui, processes, database_url = started
+def test_the_services_run_a_job_together(started, server_folder):
+    ui, api, processes, database_url = started
     ui.wait_until_it_answers(processes["webserver"])
     wait_for(lambda: "droplets" in ui.groups())
     run_id = ui.materialize("droplets")
@@ -81,6 +82,7 @@ def test_the_three_services_run_a_job_together(started, server_folder):
     with engine.connect() as conn:
         assert conn.execute(text("select count(*) from arcadia.cloud_resources where kind = 'droplet'")).scalar() == 5
     engine.dispose()
+    assert httpx.get(f"http://127.0.0.1:{api}/api/v1/health").status_code == 200
     for process in processes.values():
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
@@ -100,10 +102,10 @@ def test_compose_runs_the_commands_of_the_units():
         program, *arguments = command(service)
         wanted = [Path(program).name, *(argument.removeprefix("/opt/arcadia/") for argument in arguments)]
         said = shlex.split(services[service]["command"])
-        if service == "webserver":  # the container's loopback is not the machine's; what is published is on the machine's
+        if service in ("webserver", "api"):  # the container's loopback is not the machine's; what is published is on the machine's
             said[said.index("0.0.0.0")] = "127.0.0.1"
-            assert services["code"]["ports"] == ["127.0.0.1:3000:3000"]
         assert said == wanted
+    assert services["code"]["ports"] == ["127.0.0.1:3000:3000", "127.0.0.1:8080:8080"]
 
 
 def test_a_backup_restores_with_every_row(server_folder, tmp_path):

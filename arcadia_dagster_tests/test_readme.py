@@ -8,6 +8,7 @@ import pytest
 from arcadia_dagster import settings
 from arcadia_dagster.cli import app
 from arcadia_dagster.definitions import defs
+from arcadia_dagster.digitalocean.kinds import KINDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -57,3 +58,9 @@ def test_files_and_pictures_that_the_readme_names_exist():
 def test_the_lock_names_versions_only():
     for line in (ROOT / "requirements.lock").read_text().splitlines():
         assert re.fullmatch(r"[A-Za-z0-9_.\-\[\]]+==[A-Za-z0-9_.+!]+", line), line
+
+
+def test_the_scopes_are_those_that_the_kinds_need():
+    steps = README[README.index("## From a token") : README.index("## Commands")]
+    told = set(re.findall(r"`(\w+:(?:read|list))`", steps))
+    assert told == {kind.scope for kind in KINDS.values() if kind.scope} | {"account:read", "billing:read", "regions:read"}

@@ -67,6 +67,7 @@ def test_no_secret_is_kept_or_said(database_url, server_folder, tmp_path):
                 assert ui.end_of(ui.materialize("databases")) == "FAILURE"
                 said.append(str(ui.ask("{ runsOrError { ... on Runs { results { runId status tags { key value } runConfigYaml } } } }")))
     assert run("status") == 0
+    assert run("report", "--out", tmp_path / "report.html") == 0
     with engine.connect() as conn:
         for relation in exportable(conn):
             with (tmp_path / relation).open("wb") as file:

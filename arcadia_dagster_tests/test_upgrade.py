@@ -44,15 +44,17 @@ def fill(engine):
 def columns(conn):
     """Table -> its columns, as they are in this database."""
     query = """
-        select c.relname, array_agg(a.attname::text order by a.attnum)
+        select c.relname, array_agg(a.attname::text order by a.attnum) as names
           from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
          where c.relnamespace = 'arcadia'::regnamespace and c.relkind = 'r' group by 1"""
-    return dict(conn.execute(text(query)).tuples().all())
+    return {row.relname: row.names for row in conn.execute(text(query))}
 
 
 def rows(conn, table, names):
     listed = ", ".join(names)
-    return conn.execute(text(f"select coalesce(jsonb_agg(to_jsonb(t) order by t), '[]')::text from (select {listed} from arcadia.{table}) t"))
+    return conn.execute(
+        text(f"select coalesce(jsonb_agg(to_jsonb(t) order by t), '[]')::text from (select {listed} from arcadia.{table}) t")
+    )
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
@@ -77,7 +79,9 @@ def test_a_ledger_of_every_release_is_brought_up_with_all_that_is_in_it(engine, 
         for table, name in conn.execute(text(IDENTITIES)).all():
             conn.execute(text(f"select setval(pg_get_serial_sequence('arcadia.{table}', '{name}'), 1000)"))
         before = {table: rows(conn, table, names).scalar() for table, names in there.items() if table in here}
-        lines = filled.execute(text("select count(*), count(*) filter (where match_status = 'matched') from arcadia.cloud_cost_lines")).one()
+        lines = filled.execute(
+            text("select count(*), count(*) filter (where match_status = 'matched') from arcadia.cloud_cost_lines")
+        ).one()
         assert min(lines) > 0
     old.dispose()
 

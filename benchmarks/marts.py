@@ -94,6 +94,7 @@ QUERIES = {
             "cost_by_tag",
             "unexplained_lines",
             "match_rate",
+            "cost_changes",
         )
     },
     "resource_timeline": "select * from arcadia.resource_timeline where resource_id ="

@@ -15,7 +15,7 @@ LOCK = 7_236_894_351_022
 ADMIN, ANALYST, TENANT = "arcadia_admin", "arcadia_analyst", "arcadia_tenant"
 
 # Nobody reads these but the owner of the schema.
-_OWNER_ONLY = ("api_keys", "request_budgets", "request_counts")
+OWNER_ONLY = ("api_keys", "request_budgets", "request_counts")
 # Which release made the schema: no secret to who is granted it, and every program of ours looks there first.
 _EDITION = ("alembic_version", "schema_views")
 # What analysts have no use for: the queues and notes of the programs that fill the ledger.
@@ -95,7 +95,7 @@ def protect(conn: Connection) -> None:
     kinds = conn.execute(
         text("select relname, relkind from pg_class where relnamespace = 'arcadia'::regnamespace and relkind in ('r', 'p', 'v')")
     ).all()
-    tables = {name for name, kind in kinds if kind != "v"} - {*_OWNER_ONLY}
+    tables = {name for name, kind in kinds if kind != "v"} - {*OWNER_ONLY}
     views = {name for name, kind in kinds if kind == "v"}
     statements = [
         f"revoke all on all tables in schema arcadia from {ADMIN}, {ANALYST}, {TENANT}",

@@ -205,17 +205,22 @@ def _next_to(moment: str, other: str, size: str) -> str:
 # ends), so each need only look at the one before it and the one after it; and nothing else bears the name. `quick` finds them. The others
 # are `odd`, and so is what shares a line with them: they are judged again, each line against all.
 _QUICK = f"""
+    select *, fits and by_name and known_from is null as easy from (
     select *, {" and ".join(FACTS)}
               and (not by_name or begins_free or {_next_to("started_at", "lag(ended_at)", "lag(size)")})
               and (not by_name or ends_free or {_next_to("ended_at", "lead(started_at)", "lead(size)")}) as fits,
            by_name and coalesce(started_at < lag(ended_at) over neighbours, false) as crosses
-      from pair window neighbours as (partition by {_SAME} order by started_at, line)"""
+      from pair window neighbours as (partition by {_SAME} order by started_at, line)) q"""
 _ODD = """
-with not_easy as (
+with of_several as (
+    select r.kind, n.name_key from (select distinct resource_id, kind from quick) r join arcadia.resource_names n using (resource_id)
+     group by r.kind, n.name_key having count(*) > 1
+), shared as (
+    select line from quick join of_several using (kind, name_key) where fits group by line having count(*) > 1
+), not_easy as (
     select resource_id from quick where crosses or look_up = 'group' or by_name and not fits
     union
-    select q.resource_id from quick q
-      join (select line from quick where fits group by line having count(*) > 1) shared using (line)
+    select q.resource_id from quick q join shared using (line)
 )
 select resource_id from not_easy
  union
@@ -331,9 +336,13 @@ with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSO
     select line, bool_or(same_size) as any_same_size from judged left join unsound u using (line, resource_id)
      where fits and u.line is null group by line having count(*) > 1
 ), easy as not materialized (
-    select quick.* from quick left join odd on odd.resource_id = quick.resource_id where fits and odd.resource_id is null
+    select quick.line, quick.resource_id from quick left join odd on odd.resource_id = quick.resource_id
+     where quick.easy and odd.resource_id is null
+), uneasy as materialized (
+    select quick.*, odd.resource_id is null as settled from quick left join odd on odd.resource_id = quick.resource_id
+     where not quick.easy or odd.resource_id is not null
 ), fit as materialized (
-    select {_PAIR}, false as twins, false as by_size, false as twice from easy where known_from is not null or look_up = 'parent'
+    select {_PAIR}, false as twins, false as by_size, false as twice from uneasy where fits and settled
     union all
     select {_COLUMNS}, by_size or crowded as by_size, twice from ({_with_twice(_SOUND)}) u
 ), {_traced(history, "fit")}, textual as materialized (
@@ -352,14 +361,17 @@ with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSO
                     and l.provider_resource_id is null and l.provider_resource_uuid is null
                     and l.started_at <= b.started_at and l.ended_at >= b.ended_at
       left join (select line, resource_id from by_text where candidates = 1 and doubt is null
-                 union all select line, resource_id from easy where known_from is null) own on own.line = l.line
+                 union all select line, resource_id from easy) own on own.line = l.line
      where b.look_up = 'parent' and own.resource_id is distinct from b.resource_id
+), special as materialized (
+    select line, kind, look_up, parsed_name, component, provider_resource_id, provider_resource_uuid from {lines} l
+     where look_up = 'ip' or provider_resource_id is not null or provider_resource_uuid is not null or {_SERVICE}
 ), by_id as materialized (
     -- An IP is the id of a reserved IP. Of two ids on one line, either may be the resource's.
     select l.line, case when coalesce(a.resource_id, b.resource_id) is null then 'ip' else 'id' end as method,
            array_remove(array[a.resource_id, nullif(b.resource_id, a.resource_id),
                               nullif(nullif(c.resource_id, a.resource_id), b.resource_id)], null) as ids
-      from {lines} l
+      from special l
       left join arcadia.resources a on a.account_id = :account_id and a.kind = l.kind and a.provider_id = l.provider_resource_id
       left join arcadia.resources b on b.account_id = :account_id and b.kind = l.kind and b.provider_id = l.provider_resource_uuid
       left join arcadia.resources c
@@ -367,7 +379,7 @@ with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSO
      where l.look_up = 'ip' or l.provider_resource_id is not null or l.provider_resource_uuid is not null
 ), of_service as materialized (
     select l.line, min(r.resource_id) as resource_id
-      from {lines} l
+      from special l
       join arcadia.resources r on r.account_id = :account_id and r.kind = 'load_balancer' and 'load balancer ' || r.name = l.component
      where l.{_SERVICE} group by l.line having count(*) = 1
 ), exceptional as (
@@ -388,7 +400,7 @@ with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSO
 ), refused as (
     select line, bool_or(bore_name) as bore_name, bool_or(bore_name and born and not_gone) as lived,
            bool_or(bore_name and born and not_gone and in_region) as lived_there
-      from quick left join odd on odd.resource_id = quick.resource_id where not fits or odd.resource_id is not null group by line
+      from uneasy where not (fits and settled) group by line
 )
 select {", ".join(f"l.{column}" for column in columns.split(", "))},
        case when c.candidates = 1 and c.doubt is null then 'matched' when c.candidates > 0 then 'ambiguous' else 'unmatched' end
@@ -415,12 +427,14 @@ select {", ".join(f"l.{column}" for column in columns.split(", "))},
                 else format('no %s named %L is known, and the document gives no id', l.kind, l.parsed_name) end)
        end as match_detail
   from {lines} l
-  left join easy p on p.line = l.line and p.known_from is null and p.look_up = 'name'
-  left join exceptional x on x.line = l.line
+  left join easy p on p.line = l.line
+  -- Each line is in there once. Grouped, so that the planner knows it, and hashes this rather than the lines.
+  left join (select line, min(candidates) as candidates, min(resource_id) as resource_id, min(method) as method, min(doubt) as doubt
+               from exceptional group by line) x on x.line = l.line
   left join described d on d.line = l.line
   left join refused e on e.line = l.line
  cross join lateral (select coalesce(x.candidates, (p.line is not null)::integer) as candidates, x.doubt,
-                            coalesce(x.resource_id, p.resource_id) as resource_id, coalesce(x.method, p.look_up) as method) c
+                            coalesce(x.resource_id, p.resource_id) as resource_id, coalesce(x.method, 'name') as method) c
 """
 
 

@@ -87,6 +87,11 @@ def migrate(engine: Engine) -> None:
             raise SchemaError(f"the ledger at {where} cannot be brought to this release's schema: {reason(error)}") from error
 
 
+def revisions(connection: Connection) -> tuple[str | None, str]:
+    """The revision that the schema is of, and the one that this code is made for."""
+    return connection.scalar(text(f"select min(version_num) from {SCHEMA}.alembic_version")), _revisions()[-1]
+
+
 def alembic_config(connection: Connection) -> "Config":
     """Alembic's configuration for the ledger on this connection, whose transaction it leaves to the caller."""
     from alembic.config import Config

@@ -140,7 +140,6 @@ resources = Table(
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
     CheckConstraint("attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"),
     CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),
-    Index(None, "tenant_id"),
     comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
 )
 
@@ -359,6 +358,22 @@ schema_views = Table(
     metadata,
     Column("digest", Text, primary_key=True, comment="Of the view definitions that are in place"),
     comment="Which edition of the views this schema has",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id("key_id"),
+    Column("name", Text, nullable=False, comment="Who uses it, as its maker says"),
+    Column("digest", LargeBinary, nullable=False, unique=True, comment="SHA-256 of the key, which itself is kept nowhere"),
+    Column("role_name", Text, nullable=False, comment="The database's role under which its requests are answered"),
+    Column("tenant_id", Text, comment="NULL: an admin's"),
+    Column("created_at", _time, nullable=False),
+    Column("revoked_at", _time, comment="NULL: it is valid"),
+    CheckConstraint(
+        "role_name = case when tenant_id is null then 'arcadia_admin' else 'arcadia_tenant_' || tenant_id end", name="role_name"
+    ),
+    comment="Keys of the read API. For the owner of the schema alone",
 )
 
 # What FOCUS allows in its columns of fixed values (https://focus.finops.org/focus-specification/), as domains that the views focus_* cast

@@ -1,8 +1,9 @@
-"""What is made of billed lines: the analysts' table, for which open lines are tried again, and a FOCUS file for each month.
+"""What is made of billed lines: the analysts' table, for which open lines are tried again, a FOCUS file for each month, and the report.
 
-How lines are matched and files written is the ledger's.
+How lines are matched and files written is the ledger's; what the report says and how it looks is decided in `report/`.
 """
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +14,7 @@ import dagster as dg
 from sqlalchemy import text
 
 from arcadia_dagster import settings
-from arcadia_dagster.defs.billing.assets import cost_lines
+from arcadia_dagster.defs.billing.assets import balance_snapshots, cost_lines, invoice_preview
 from arcadia_dagster.defs.inventory.assets import RETRIES, inventory_assets
 from arcadia_dagster.defs.resources import Ledger
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
@@ -126,3 +127,40 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ExportError(f"ARCADIA_EXPORT_DIR names {folder}, which cannot be made: {problem.strerror}") from None
+
+
+@dg.asset(
+    group_name="costs",
+    description="The costs as one HTML page with pictures, `reports/cost-report.html` under `ARCADIA_HOME`: where the money went, what"
+    " changed and why, what can be switched off. The same as `arcadia report`.",
+    deps=[matched_cost_lines, invoice_preview, balance_snapshots],
+    kinds={"html"},
+    owners=["team:finance"],
+)
+def cost_report(ledger: Ledger) -> dg.MaterializeResult[None]:
+    """Write the report of all accounts; its pictures are shown with the materialisation."""
+    from arcadia_dagster.report import charts, figures, page
+
+    path = settings.home() / "reports" / "cost-report.html"
+    with ledger.engine.connect() as conn:
+        found = figures.read(conn)
+    try:
+        page.write(path, found)
+    except OSError as problem:
+        raise dg.Failure(f"the report cannot be written to {path}: {problem.strerror or problem}", allow_retries=False) from None
+    metadata: dict[str, Any] = {"path": dg.MetadataValue.path(path)}
+    if found.newest is not None:
+        metadata |= {
+            "month": f"{found.newest:%Y-%m}",
+            "amount_usd": float(found.newest_usd),  # for Dagster's plot; the page has the exact amount
+            "cost_by_kind": _picture(charts.by_month(found.by_kind, charts.ALONE), "USD by month and kind"),
+            "cost_by_project": _picture(charts.by_month(found.by_project, charts.ALONE), "USD by month and project"),
+            "match_rate": _picture(charts.rates(found.rates, charts.ALONE), "Share that is matched, by month"),
+        }
+        if found.changes is not None and found.changes.by_class:
+            metadata["changes"] = _picture(charts.changes(found.changes, charts.ALONE), "USD more or less than the month before, by cause")
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _picture(svg: str, words: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"![{words}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")

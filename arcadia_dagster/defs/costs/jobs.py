@@ -1,4 +1,4 @@
-"""When the FOCUS files are written: once the lines of a month have changed. The months are UTC's."""
+"""When the FOCUS files are written, once the lines of a month have changed, and when the report is. Months and times are UTC's."""
 
 import json
 from datetime import datetime
@@ -49,3 +49,18 @@ def changed_months(context: dg.SensorEvaluationContext, ledger: Ledger) -> dg.Se
     return dg.SensorResult(
         run_requests=[dg.RunRequest(tags=range_tags(*ends)) for ends in neighbours(wanted, keys)], cursor=json.dumps(current)
     )
+
+
+write_report = dg.define_asset_job(
+    "write_report",
+    selection=["cost_report"],
+    description="The costs as one HTML page, of what the ledger holds by then.",
+)
+
+# After the day's invoices have been discovered and ingested. It asks the provider nothing, so it needs no token.
+write_report_schedule = dg.ScheduleDefinition(
+    job=write_report,
+    cron_schedule="37 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)

@@ -9,7 +9,15 @@ import dagster as dg
 
 KEEP_DAYS = 14
 BATCH = 500
-_UNPARTITIONED = ("sync_inventory", "sync_snapshots", "sync_backups", "record_balance", "discover_invoices", "prune_runs")
+_UNPARTITIONED = (
+    "sync_inventory",
+    "sync_snapshots",
+    "sync_backups",
+    "record_balance",
+    "discover_invoices",
+    "write_report",
+    "prune_runs",
+)
 
 
 @dg.op(description=f"Delete finished runs of unpartitioned jobs that are older than {KEEP_DAYS} days, but for the newest of each job.")

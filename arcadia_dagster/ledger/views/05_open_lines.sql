@@ -1,6 +1,7 @@
 -- Whose a line without a resource is, and why it has none. To say that of one, the names and tenants of others must be looked at, so these
 -- functions have their owner's rights, and answer for the reader's own lines only. Not part of the policies or views that call them, which
--- would be plans of a hundred nodes.
+-- would be plans of a hundred nodes. Who reads is the role taken on, or else who logged in; a parallel worker may not know the former, so
+-- they are restricted to the leader. pg_temp comes last, so that no type of the reader's own stands in for another.
 create or replace function arcadia.reads_all(reader name) returns boolean language sql stable parallel safe as $$
     select pg_catalog.pg_has_role(reader, c.relowner, 'usage')
            or coalesce(pg_catalog.pg_has_role(reader, pg_catalog.to_regrole('arcadia_admin')::oid, 'usage'), false)
@@ -10,7 +11,7 @@ create or replace function arcadia.reads_all(reader name) returns boolean langua
 $$;
 
 create or replace function arcadia.tenant_of_open_line(line bigint) returns text
-    language plpgsql stable strict parallel safe security definer cost 200 set search_path = pg_catalog as $$
+    language plpgsql stable strict parallel restricted security definer cost 20 set search_path = pg_catalog, pg_temp as $$
 declare
     reader name := case current_setting('role') when 'none' then session_user else current_setting('role') end;
     tenant text;
@@ -38,7 +39,7 @@ end
 $$;
 
 create or replace function arcadia.detail_of_open_line(line bigint) returns jsonb
-    language plpgsql stable strict parallel safe security definer cost 200 set search_path = pg_catalog as $$
+    language plpgsql stable strict parallel restricted security definer cost 20 set search_path = pg_catalog, pg_temp as $$
 declare
     reader name := case current_setting('role') when 'none' then session_user else current_setting('role') end;
     detail jsonb;

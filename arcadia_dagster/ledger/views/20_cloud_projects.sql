@@ -20,4 +20,5 @@ select resource_id as cloud_project_id,
  where kind = 'project';
 
 comment on view arcadia.cloud_projects is 'The account''s projects, past ones included';
-comment on column arcadia.cloud_projects.tenant_id is 'Yours to set; no sync ever changes it. Resources of the project take it over at the next sync';
+comment on column arcadia.cloud_projects.tenant_id is
+    'Yours to set, and no sync changes it, where no rule of the tenants'' file names the project. Its resources take it over at the next sync';

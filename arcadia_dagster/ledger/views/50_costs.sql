@@ -41,7 +41,6 @@ comment on column arcadia.cost_by_project.project is
     'Where the resource is now; for what is in no project, or is not known, the name on the invoice. NULL: neither says one';
 comment on view arcadia.cost_by_tenant is
     'What closed invoices billed, by month and tenant. Adds up to the lines of the invoices to the cent';
-comment on column arcadia.cost_by_tenant.tenant_id is 'The tenant that the resource or its project has now. NULL: none';
 comment on view arcadia.cost_by_kind is
     'What closed invoices billed, by month and kind of resource. Adds up to the lines of the invoices to the cent';
 comment on column arcadia.cost_by_kind.kind is

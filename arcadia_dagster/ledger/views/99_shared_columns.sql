@@ -60,12 +60,12 @@ begin
                 ('state', 'active; deleted: missing from three complete listings in a row; billing_only: known from invoices alone'),
                 ('status', 'As the provider says'),
                 ('tags', 'The tags that it has now, or had last'),
-                ('tenant_id', 'The tenant that the resource or its project has now. NULL: none')
+                ('tenant_id', 'Whose it is now: of a line, that of its resource; without one, see tenant_of_open_line. NULL: none')
                ) said (name, comment) on said.name = a.attname
          where c.relnamespace = 'arcadia'::regnamespace and col_description(c.oid, a.attnum) is null
            and c.relname in ('cloud_resources', 'cloud_projects', 'all_cost_lines', 'matched_cost_lines', 'month_to_date_lines',
                              'unknown_products', 'cost_by_project', 'cost_by_tenant', 'cost_by_kind', 'cost_by_resource', 'cost_by_tag',
-                             'unexplained_lines', 'match_rate', 'resource_timeline', 'running_cost', 'waste')
+                             'unexplained_lines', 'match_rate', 'resource_timeline', 'running_cost', 'waste', 'cost_changes')
     loop
         execute format('comment on column arcadia.%I.%I is %L', uncommented.relname, uncommented.attname, uncommented.comment);
     end loop;

@@ -81,4 +81,5 @@ def upgrade() -> None:
         existing_nullable=True,
         schema="arcadia",
     )
-    op.create_index(op.f("resources_tenant_id_idx"), "resources", ["tenant_id"], unique=False, schema="arcadia")
+    # A session keeps the plan of the trigger's join: one made while nothing changed would compare each of many rows with each.
+    op.execute("alter function arcadia.queue_rematch() set enable_nestloop = off")
