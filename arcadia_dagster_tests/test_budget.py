@@ -224,9 +224,9 @@ def test_many_processes_at_once_use_the_limit_in_full_and_are_not_refused(databa
         times = sorted(time for time, status in server.answers if status == 200)
     assert len(times) == processes * each
     assert refused <= processes
-    # Four windows are needed: three to wait for, and what the processes take to notice.
+    # Three windows must be waited for; more than that again would be budget left unused.
     windows = (times[-1] - times[0]) / minute
-    assert 3 <= windows < 4.5, windows
+    assert 3 <= windows < 6, windows
 
 
 def test_a_program_without_the_budget_is_made_room_for(budgets, monkeypatch):
