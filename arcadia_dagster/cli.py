@@ -33,6 +33,7 @@ from arcadia_dagster.ledger import api_keys
 from arcadia_dagster.ledger.access import AccessError, tenant_role
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_named, account_of_team
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
+from arcadia_dagster.ledger.budget import RequestBudget
 from arcadia_dagster.ledger.export import ExportError, Format, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.schema import SchemaError, connect, reason
@@ -501,10 +502,12 @@ def _dagster_home() -> Path:
 def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int, bool]:
     """Run every job once; returns the account and whether all of them succeeded. Raises at once where nothing could succeed."""
     try:
-        client = Client(settings.api_token("inventory"), base_url=settings.api_url())
+        token = settings.api_token("inventory")
+        budget = RequestBudget(engine.url, token)
+        client = Client(token, base_url=settings.api_url(), budget=budget, on_wait=_say_wait)
     except ValueError as problem:
         raise settings.SettingsError(str(problem)) from None
-    with client:
+    with budget, client:
         team = client.account()
     settings.api_token("billing")
     account_id = account_of_team(engine, team_uuid=team.team_uuid, name=team.name)
@@ -522,6 +525,11 @@ def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int,
     for tags in runner.waiting_invoice_ranges(engine):
         succeeded &= runner.run("ingest_invoices", tags=tags)
     return account_id, succeeded
+
+
+def _say_wait(seconds: float, reason: str) -> None:
+    if seconds >= 1:
+        console.print(f"  waits {seconds:.0f} s {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_step(what: str, began: float, detail: str = "", style: str = "green") -> None:
@@ -549,6 +557,7 @@ class _Runner:
         """Run one job with a line of progress; prints one sentence for each step that failed. Returns whether all succeeded."""
         from dagster._core.events import RunFailureReason
 
+        from arcadia_dagster.defs.resources import WAITS
         from arcadia_dagster.defs.scheduling import process_tags
 
         job = self.definitions.resolve_job_def(job_name)
@@ -569,6 +578,8 @@ class _Runner:
                         raise KeyboardInterrupt  # or Ctrl-C would have the step tried again in a while
                 elif event is None and entry.user_message:
                     line.update(escape(f"{job_name}: {entry.step_key}: {entry.user_message}"))
+                    if not console.is_terminal and entry.user_message.startswith(f"{WAITS} "):  # there the line above is not to be seen
+                        console.print(f"  {entry.step_key}: {entry.user_message}", markup=False, highlight=False, soft_wrap=True)
 
             self.instance.add_event_listener(run_id, show)
             result = job.execute_in_process(

@@ -20,6 +20,8 @@ DAGSTER_SCHEMA = "dagster"
 
 _ANY_PURPOSE = ("DO_API_TOKEN", "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN")
 
+_VAULT = "vault:"  # begins a reference to a secret in HashiCorp Vault
+
 # Every variable that can name a token, of any purpose.
 TOKEN_VARIABLES = tuple(
     name + suffix for name in ("DO_API_TOKEN_INVENTORY", "DO_API_TOKEN_BILLING", *_ANY_PURPOSE) for suffix in ("", "_FILE")
@@ -33,11 +35,12 @@ class SettingsError(ValueError):
 def api_token(purpose: Purpose) -> str:
     """The provider's token for inventory or billing: the one of that purpose first, then the common ones; each also as `..._FILE`.
 
+    A value `vault:PATH#FIELD` is read from HashiCorp Vault, each time anew, so that a token changed there is used from the next run on.
     Raises SettingsError when none is configured, or the first that is cannot be used.
     """
     for name in _token_variables(purpose):
         if token := _variable(name):
-            return _usable_token(token, name)
+            return _usable_token(_from_vault(token, name) if token.startswith(_VAULT) else token, name)
         if file := _variable(f"{name}_FILE"):
             return _usable_token(_read(file, f"{name}_FILE", "the token"), f"{name}_FILE ({file})")
     own, common, *others = _token_variables(purpose)
@@ -225,6 +228,25 @@ def _amount(name: str, default: _Default) -> Decimal | _Default:
 
 def _token_variables(purpose: Purpose) -> tuple[str, ...]:
     return (f"DO_API_TOKEN_{purpose.upper()}", *_ANY_PURPOSE)
+
+
+def _from_vault(reference: str, name: str) -> str:
+    """The token that a reference `vault:PATH#FIELD` leads to; `name` is the variable that it came from."""
+    path, _, field = reference.removeprefix(_VAULT).partition("#")
+    if not path.strip("/") or not field:
+        raise SettingsError(f"{name} must be like vault:secret/data/digitalocean#token: the path of a secret in Vault and a field of it")
+    address = _variable("VAULT_ADDR")
+    if address is None:
+        raise SettingsError(f"{name} names a secret in Vault, and VAULT_ADDR does not say where Vault is")
+    token = _variable("VAULT_TOKEN")
+    if token is None and (file := _variable("VAULT_TOKEN_FILE")):
+        token = _read(file, "VAULT_TOKEN_FILE", "the token")
+    from arcadia_dagster import vault
+
+    try:
+        return vault.read(path.strip("/"), field, address=address, token=token, namespace=_variable("VAULT_NAMESPACE"))
+    except vault.VaultError as problem:
+        raise SettingsError(f"{name}: {problem}") from None
 
 
 def _usable_token(token: str, origin: str) -> str:

@@ -117,6 +117,12 @@ def processes_of(home):
     return found
 
 
+def listening_of(home):
+    """The addresses that those processes can be reached at over the network."""
+    sockets = [one for pid in processes_of(home) for one in psutil.Process(pid).net_connections("tcp")]
+    return {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
+
+
 def wait_for(what, seconds=120):
     """Whatever `what` gives as soon as it gives something true."""
     give_up_at = time.monotonic() + seconds

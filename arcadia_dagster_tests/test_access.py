@@ -322,7 +322,7 @@ def test_joins_and_functions_give_nothing_away(world):
     with session(world.engine) as conn:
         lines = dict(rows(conn, "select line_id, tenant_id from arcadia.all_cost_lines where resource_id is null"))
         functions = {name for (name,) in rows(conn, "select proname from pg_proc where pronamespace = 'arcadia'::regnamespace")}
-    assert functions == {"queue_rematch", "reads_all", "tenant_of_open_line", "detail_of_open_line"}, (
+    assert functions == {"queue_rematch", "reads_all", "tenant_of_open_line", "detail_of_open_line", "take_request"}, (
         "what can a tenant do with the new one?"
     )
     with session(world.of("a")) as conn:
@@ -332,6 +332,7 @@ def test_joins_and_functions_give_nothing_away(world):
             assert (rows(conn, f"select arcadia.detail_of_open_line({line})")[0][0] is not None) == own
         assert refused(conn, "select arcadia.queue_rematch()")
         assert refused(conn, "select arcadia.reads_all('postgres')")
+        assert refused(conn, "select arcadia.take_request('x', '{}', '{}', '{}', null, null, null)")
         assert "canary" not in str(
             rows(
                 conn,

@@ -395,7 +395,7 @@ def test_a_passing_fault_is_tried_again(server: Server, client: Client, waits: l
     assert client.get("/v2/x", kind="droplet") == {"a": 1}
     assert client.requests == len(server.seen) == 3
     assert [round(seconds, 6) for seconds, _ in waits] == [0.001, 0.002]
-    assert waits[0][1] == "droplet: busy; trying again"
+    assert waits[0][1] == "before it tries again; droplet: busy"
 
 
 def test_attempts_are_limited_and_the_waits_double(server: Server, waits: list[tuple[float, str]]) -> None:
@@ -920,7 +920,7 @@ def test_the_limit_of_a_minute_is_used_in_full(server: Server, client: Client, c
     for _ in range(5):
         client.get("/v2/x", kind="droplet")
     assert clock.waited == [60.0]
-    assert waits == [(60.0, "the provider allows 5 requests a minute")]
+    assert waits == [(60.0, "for the provider's limit of 5 requests a minute")]
 
 
 @pytest.mark.parametrize(
@@ -957,7 +957,7 @@ def test_the_hour_used_up_waits_for_the_next_request_to_be_allowed(
     for _ in range(5):
         client.get("/v2/x", kind="droplet")
     assert clock.waited == pytest.approx([601, 6])
-    assert waits[0] == (pytest.approx(601), "the token's requests of this hour are used up")
+    assert waits[0] == (pytest.approx(601), "for the next request of the hour, as the token's are used up")
 
 
 def test_only_one_request_goes_when_the_hour_has_one_more(server: Server, client: Client, clock: Clock) -> None:
@@ -991,7 +991,7 @@ def test_retry_after_is_honoured(server: Server, client: Client, clock: Clock, w
     server.replies(Reply(status=429, headers={"retry-after": "37"}), Reply(body={"a": 1}))
     assert client.get("/v2/x", kind="droplet") == {"a": 1}
     assert clock.waited == pytest.approx([37])
-    assert waits == [(pytest.approx(37), "droplet: HTTP 429, the provider asks to wait")]
+    assert waits == [(pytest.approx(37), "as the provider asks to; droplet: HTTP 429")]
 
 
 def test_an_absurd_retry_after_is_an_error(server: Server, client: Client, clock: Clock) -> None:

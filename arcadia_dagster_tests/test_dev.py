@@ -14,7 +14,17 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from arcadia_dagster import settings
-from arcadia_dagster_tests.commands import arcadia, environment, processes_of, served, small_account, start, start_module, wait_for
+from arcadia_dagster_tests.commands import (
+    arcadia,
+    environment,
+    listening_of,
+    processes_of,
+    served,
+    small_account,
+    start,
+    start_module,
+    wait_for,
+)
 from arcadia_dagster_tests.ui import Ui, browser, free_port
 
 CHECKOUT = Path(__file__).parent.parent
@@ -76,11 +86,12 @@ def test_arcadia_dev_on_the_embedded_database(server_folder, said):
             assert {asset for asset, group in groups.items() if group == "billing"} == BILLING
             schedules, sensors = ui.instigators()
             assert schedules == {name: (cron, "UTC", "RUNNING") for name, cron in SCHEDULES.items()}
-            assert sensors == {"uningested_invoices": "RUNNING"}
+            assert sensors == {"uningested_invoices": "RUNNING", "changed_months": "RUNNING"}
             assert ui.end_of(ui.materialize("droplets")) == "SUCCESS"
             assert ui.materializations("droplets")
             assert droplets(settings.ledger_url()) == 5
             assert len(processes_of(server_folder)) > 4
+            assert listening_of(server_folder) == {"127.0.0.1"}  # anyone who reaches it can run jobs
     output = said.read_text()
     assert output.startswith(f"Dagster UI: {ui.url} (Ctrl-C stops it)\n")
     assert small_account().token not in output
@@ -98,6 +109,7 @@ def test_plain_dagster_dev_in_the_checkout(database_url, server_folder, said):
             assert set(ui.groups()) >= INVENTORY | BILLING
             assert ui.end_of(ui.materialize("droplets")) == "SUCCESS"
             assert droplets(database_url) == 5
+            assert listening_of(server_folder) == {"127.0.0.1"}
     wait_for(lambda: processes_of(server_folder) == {})
 
 

@@ -10,27 +10,34 @@ from arcadia_dagster import settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.embedded_postgres import EmbeddedPostgresError
 from arcadia_dagster.ledger.accounts import account_of_team
+from arcadia_dagster.ledger.budget import RequestBudget
 from arcadia_dagster.ledger.schema import SchemaError, connect
+
+WAITS = "waits"  # begins what a run says while it waits for the provider
 
 
 class DigitalOcean(dg.ConfigurableResource[None]):
-    """The DigitalOcean API with the token for one purpose; one client for all steps of a run."""
+    """The DigitalOcean API with the token for one purpose; one client for all steps of a run, its requests counted in the ledger."""
 
     purpose: Literal["inventory", "billing"]
     _client: Client | None = PrivateAttr(default=None)
+    _budget: RequestBudget | None = PrivateAttr(default=None)
 
     @property
     def client(self) -> Client:
         """The run's client. Raises Failure, not to be retried, where no usable token or address is configured."""
         if self._client is None:
             log = dg.get_dagster_logger()
+
+            def say(seconds: float, reason: str) -> None:
+                if seconds >= 1:  # shorter ones are many where a limit is used in full, and each would be an event of the run
+                    log.info(f"{WAITS} {seconds:.0f} s {reason}")
+
             try:
-                self._client = Client(
-                    settings.api_token(self.purpose),
-                    base_url=settings.api_url(),
-                    on_wait=lambda seconds, reason: log.info(f"waiting {seconds:.1f} s: {reason}"),
-                )
-            except ValueError as problem:
+                token = settings.api_token(self.purpose)
+                self._budget = RequestBudget(settings.ledger_url(), token)
+                self._client = Client(token, base_url=settings.api_url(), budget=self._budget, on_wait=say)
+            except (ValueError, EmbeddedPostgresError) as problem:
                 raise dg.Failure(str(problem), allow_retries=False) from None
         return self._client
 
@@ -39,6 +46,9 @@ class DigitalOcean(dg.ConfigurableResource[None]):
         if self._client is not None:
             self._client.close()
             self._client = None
+        if self._budget is not None:
+            self._budget.close()
+            self._budget = None
 
 
 class Ledger(dg.ConfigurableResource[None]):

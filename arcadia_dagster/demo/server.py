@@ -63,18 +63,18 @@ class _Spent:
         """
         now = time.time()
         times = self.times
-        while times and times[0] <= now - 3600:
+        while times and times[0] <= now - _HOUR:
             times.popleft()
         headers = {
             "ratelimit-limit": str(limit),
             "ratelimit-remaining": str(max(limit - len(times) - 1, 0)),
-            "ratelimit-reset": str(math.ceil((times[0] if times else now) + 3600)),
+            "ratelimit-reset": str(math.ceil((times[0] if times else now) + _HOUR)),
         }
         if len(times) >= limit:
             raise _Refused("too_many_requests", headers=headers)
         burst = max(limit // 20, 1)
-        if len(times) >= burst and times[-burst] > now - 60:
-            wait = str(math.ceil(times[-burst] + 60 - now))
+        if len(times) >= burst and times[-burst] > now - _MINUTE:
+            wait = str(math.ceil(times[-burst] + _MINUTE - now))
             raise _Refused("too_many_requests", headers=headers | {"retry-after": wait})
         times.append(now)
         return headers
@@ -93,6 +93,8 @@ class _Spent:
 # Limits of single lists, beside the general one: path prefix, requests, in so many seconds ("Rate Limit").
 _SPECIAL_LIMITS = (("/v2/account/keys", 10, 60), ("/v2/cdn/endpoints", 5, 10))
 
+_MINUTE, _HOUR = 60.0, 3600.0  # seconds; of the general limits, which tests need not wait for
+
 _Answer = Callable[[SimulatedAccount, Request], Item | Response]
 
 
@@ -100,12 +102,14 @@ class SimulatedServer:
     """Serves accounts, told apart by their token, from a thread of its own while the context is open.
 
     `accounts`: their state is read at every request. `port` 0 takes a free one. `url` is the base address, without
-    `/v2`. `requests` is the log: (method, path, query) of every request in order, refused ones included.
+    `/v2`. `requests` is the log: (method, path, query) of every request in order, refused ones included; `answers` has the time
+    (seconds since the epoch) and the status of every reply.
     """
 
     def __init__(self, accounts: Sequence[SimulatedAccount], *, port: int = 0, host: str = "127.0.0.1") -> None:
         self.accounts = list(accounts)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.answers: list[tuple[float, int]] = []
         self._host, self._port = host, port
         self._spent: dict[str, _Spent] = {}
         self._server: uvicorn.Server | None = None
@@ -248,6 +252,7 @@ class SimulatedServer:
                 error = {"id": refused.error, "message": refused.message, "request_id": headers["x-request-id"]}
                 response = _json(error, refused.status)
             response.headers.update(headers)
+            self.answers.append((time.time(), response.status_code))
             return response
 
         return endpoint

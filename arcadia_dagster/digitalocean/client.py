@@ -27,6 +27,7 @@ import msgspec
 import stamina
 
 from arcadia_dagster.digitalocean.documents import ItemsWriter
+from arcadia_dagster.digitalocean.limits import HOUR, MINUTE, PERCENT_OF_A_MINUTE, REQUESTS_AN_HOUR, SPECIAL_LIMITS, Limit, SharedBudget
 
 PUBLIC_API = "https://api.digitalocean.com"
 
@@ -41,10 +42,6 @@ _MAX_FILE_BYTES = 1024 * 1024 * 1024  # of one that goes to a file; a line of an
 _SLOWEST = 64 * 1024  # bytes a second: what a reply brings adds to the time that it may take
 _MAX_WAIT = 3600.0  # the request budget renews within the hour, so nothing honest asks for a longer wait
 _MAX_BACKOFF = 60.0
-
-# Limits beside the general one: path prefix, requests, in so many seconds.
-# https://docs.digitalocean.com/reference/api/digitalocean/#section/Introduction/Rate-Limit
-_SPECIAL_LIMITS = (("/v2/account/keys", 10, 60.0), ("/v2/cdn/endpoints", 5, 10.0))
 
 # Indirection for tests, which need not wait real minutes.
 _clock = time.monotonic
@@ -153,6 +150,9 @@ class Client:
     `attempts` times where trying again can help: 408, 429, 5xx and broken connections. Other replies are errors at
     once. Redirects are not followed.
 
+    With a `budget`, the requests of all clients that share it keep to the limits together; each paces itself besides, as a budget may be
+    out of reach.
+
     Limits: https://docs.digitalocean.com/reference/api/digitalocean/#section/Introduction/Rate-Limit
     """
 
@@ -164,6 +164,7 @@ class Client:
         timeout: float = 30.0,
         attempts: int = 5,
         backoff: float = 0.5,
+        budget: SharedBudget | None = None,
         on_wait: Callable[[float, str], None] | None = None,
     ) -> None:
         """Prepare a client; nothing is sent yet.
@@ -171,7 +172,7 @@ class Client:
         `timeout` is in seconds for each step (connect, read, write); a reply as a whole may take four times as long,
         and as much longer as 64 KB a second need for what it brings.
         `backoff` is the wait before the first retry, in seconds; it doubles from one to the next, and a random part of
-        the first is added. `on_wait(seconds, reason)` is told of each wait, before it.
+        the first is added. `on_wait(seconds, reason)` is told of each wait, before it; the reason follows the words "waits 5 s".
 
         Raises ValueError for a token or an address that cannot be one.
         """
@@ -185,7 +186,8 @@ class Client:
         self._on_wait = on_wait or (lambda _seconds, _reason: None)
         self._timeout = timeout
         self._budget = _Budget(self._on_wait)
-        self._special = [(prefix, _Window(limit, seconds)) for prefix, limit, seconds in _SPECIAL_LIMITS]
+        self._shared = budget
+        self._special = [_Window(limit) for limit in SPECIAL_LIMITS]
         self._local = _Local()
         self._account: Account | None = None
         self.listed: dict[str, Listing] = {}  # complete listings that others are read along, for as long as this client lives
@@ -418,7 +420,7 @@ class Client:
                     return self._send(method, path, kind=kind, scope=scope, params=params, accept=accept, body=body, file=file)
                 except ProviderError as error:
                     if error._again is True and attempt.num < self._attempts:
-                        self._on_wait(attempt.next_wait, f"{kind}: {error.message}; trying again")
+                        self._on_wait(attempt.next_wait, f"before it tries again; {kind}: {error.message}")
                     raise
         raise AssertionError("stamina returns or raises")
 
@@ -436,9 +438,11 @@ class Client:
     ) -> tuple[bytes, httpx.Response]:
         """One HTTP request: the whole body and the reply's head, or ProviderError. With `file`, the body of a 200 is there."""
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": "application/json"}
-        window = next((window for prefix, window in self._special if path == prefix or path.startswith(f"{prefix}/")), None)
-        window_from = 0.0 if window is None else window.acquire(path, self._on_wait)
+        window = next((window for window in self._special if window.limit.covers(path)), None)
+        window_from = 0.0 if window is None else window.acquire(self._on_wait)
         sent_at = self._budget.acquire()
+        if self._shared is not None:
+            self._take(self._shared, window)
         self._local.requests += 1
         self._local.deadline = time.monotonic() + 4 * self._timeout
         content = bytearray()
@@ -447,7 +451,7 @@ class Client:
             file.truncate()
         try:
             with self._http.stream(method, self._base + path, params=params, headers=headers, content=body) as reply:
-                held = self._budget.heard(reply.headers)
+                held = self._budget.heard(reply.headers, self._shared)
                 into_file = file if reply.status_code == 200 else None
                 size, limit = 0, _MAX_BYTES if into_file is None else _MAX_FILE_BYTES
                 for chunk in reply.iter_bytes():
@@ -468,6 +472,14 @@ class Client:
         if reply.status_code == 200 or (method == "POST" and reply.is_success):
             return bytes(content), reply
         raise self._refused(reply, bytes(content), method, held=held, kind=kind, path=path, scope=scope)
+
+    def _take(self, shared: SharedBudget, window: "_Window | None") -> None:
+        """Wait until the clients that share the budget may send one more request, and count it there."""
+        limit = self._budget.limit or shared.hourly_limit() or REQUESTS_AN_HOUR
+        limits = [Limit(requests=limit, seconds=HOUR), _of_a_minute(limit), *([] if window is None else [window.limit])]
+        while (wait := shared.take(limits)) is not None:
+            self._on_wait(*wait)
+            _sleep(max(wait[0], 0.001))
 
     def _broken(self, error: httpx.RequestError, method: str, *, kind: str, path: str) -> ProviderError:
         """The error for a request that got no whole reply."""
@@ -520,7 +532,10 @@ class Client:
             return kind_of_error(**what, advice=_advice(status, wait))
         error = ProviderError(**what, advice=_advice(status, wait))
         if wait > 0:
-            self._budget.hold(wait, f"{kind}: HTTP {status}, the provider asks to wait")
+            reason = f"as the provider asks to; {kind}: HTTP {status}"
+            self._budget.hold(wait, reason)
+            if status == 429 and self._shared is not None:
+                self._shared.hold(wait, reason)
         if method == "GET" or status == 429:
             # 0.0: the budget makes the next attempt wait, and with it every other thread's requests.
             error._again = 0.0 if wait > 0 or held else True
@@ -644,24 +659,24 @@ class _Local(threading.local):
 
 
 class _Window:
-    """A limit of so many requests in so many seconds, for some paths only. Shared by threads."""
+    """A limit for some paths only. Shared by threads."""
 
-    def __init__(self, limit: int, seconds: float) -> None:
-        self._limit, self._seconds = limit, seconds
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
         self._lock = threading.Lock()
-        self._times: list[float] = []  # of the last `limit` requests: when sent, then when answered
+        self._times: list[float] = []  # of the last requests, as many as are allowed: when sent, then when answered
 
-    def acquire(self, path: str, on_wait: Callable[[float, str], None]) -> float:
+    def acquire(self, on_wait: Callable[[float, str], None]) -> float:
         """Wait until a request may be sent, and count it. Returns its time, for `release`."""
         while True:
             with self._lock:
                 now = _clock()
-                self._times = [time for time in self._times if time + self._seconds > now]
-                if len(self._times) < self._limit:
+                self._times = [time for time in self._times if time + self.limit.seconds > now]
+                if len(self._times) < self.limit.requests:
                     self._times.append(now)
                     return now
-                wait = self._times[-self._limit] + self._seconds - now
-            on_wait(wait, f"the provider allows {self._limit} requests of {path} in {self._seconds:.0f} s")
+                wait = self._times[-self.limit.requests] + self.limit.seconds - now
+            on_wait(wait, f"for {self.limit}")
             _sleep(max(wait, 0.001))
 
     def release(self, sent_at: float) -> None:
@@ -675,7 +690,7 @@ class _Window:
 class _Budget:
     """When the next request may be sent, from the headers of earlier replies. Shared by threads.
 
-    Two limits: 5 % of `ratelimit-limit` within 60 seconds, and `ratelimit-limit` within the hour, of which
+    Two limits: 5 % of `ratelimit-limit` within a minute, and `ratelimit-limit` within the hour, of which
     `ratelimit-remaining` are left. Both windows slide: `ratelimit-reset` is when the oldest request of the hour expires
     and one more is allowed, not when all are.
     """
@@ -684,9 +699,9 @@ class _Budget:
         self.requests = 0
         self._on_wait = on_wait
         self._lock = threading.Lock()
-        self._times: list[float] = []  # sorted, of the last 60 seconds: when answered or, until then, when sent
+        self._times: list[float] = []  # sorted, of the last minute: when answered or, until then, when sent
         self._in_flight = 0
-        self._per_minute: int | None = None  # unknown until the first reply
+        self.limit: int | None = None  # of the hour; unknown until the first reply
         self._spacing = 1.0  # seconds from one request to the next at the hourly rate
         self._spent = False  # the requests of the hour
         self._next_at = -math.inf  # when the hour has another one, if it is spent
@@ -710,14 +725,14 @@ class _Budget:
             _sleep(max(wait, 0.001))
 
     def _wait(self, now: float) -> tuple[float, str]:
-        del self._times[: bisect.bisect_right(self._times, now - 60)]
+        del self._times[: bisect.bisect_right(self._times, now - MINUTE)]
         wait, reason = self._not_before - now, self._reason
         if self._spent and self._next_at - now > wait:
-            wait, reason = self._next_at - now, "the token's requests of this hour are used up"
-        if self._per_minute is not None and len(self._times) >= self._per_minute:
-            until_room = self._times[-self._per_minute] + 60 - now
+            wait, reason = self._next_at - now, "for the next request of the hour, as the token's are used up"
+        if self.limit is not None and len(self._times) >= (minute := _of_a_minute(self.limit)).requests:
+            until_room = self._times[-minute.requests] + MINUTE - now
             if until_room > wait:
-                wait, reason = until_room, f"the provider allows {self._per_minute} requests a minute"
+                wait, reason = until_room, f"for {minute}"
         return wait, reason
 
     def release(self, sent_at: float) -> None:
@@ -736,19 +751,26 @@ class _Budget:
             if until > self._not_before:
                 self._not_before, self._reason = until, reason
 
-    def heard(self, headers: httpx.Headers) -> bool:
-        """Learn from a reply. True if the hour's requests are used up and it says when there will be another."""
+    def heard(self, headers: httpx.Headers, shared: SharedBudget | None) -> bool:
+        """Learn from a reply, and let others learn. True if the hour's requests are used up and it says when there will be another."""
         limit, remaining = _number(headers.get("ratelimit-limit")), _number(headers.get("ratelimit-remaining"))
         with self._lock:
             if limit is not None and limit >= 1:
-                self._per_minute = max(1, int(limit * 5 / 100))
-                self._spacing = min(3600 / limit, _MAX_WAIT)
+                self.limit = int(limit)
+                self._spacing = min(HOUR / limit, _MAX_WAIT)
             if remaining is None:
                 return False
+            if shared is not None and self.limit is not None:
+                shared.heard(self.limit, int(remaining), _until_reset(headers))
             self._spent = remaining < self._in_flight  # those of other threads may not be in the number yet
             wait = _until_reset(headers) if self._spent else None
             self._next_at = _clock() + (self._spacing if wait is None else wait)
         return wait is not None
+
+
+def _of_a_minute(limit: int) -> Limit:
+    """What may be sent within a minute, where `limit` may within the hour."""
+    return Limit(requests=max(1, limit * PERCENT_OF_A_MINUTE // 100), seconds=MINUTE)
 
 
 def _until_reset(headers: httpx.Headers) -> float | None:

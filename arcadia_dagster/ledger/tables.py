@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Float,
     ForeignKey,
     Identity,
     Index,
@@ -327,6 +328,29 @@ cloud_tenant_events = Table(
     Column("occurred_at", _time, nullable=False),
     CheckConstraint("event in ('declared', 'changed', 'withdrawn')", name="event"),
     comment="What happened to tenants. Append-only; no foreign key, as events outlive what they tell of",
+)
+
+request_budgets = Table(
+    "request_budgets",
+    metadata,
+    Column("token_digest", LargeBinary, primary_key=True, comment="SHA-256 of the token"),
+    Column("hourly_limit", Integer, comment="Requests an hour, as the provider said last; NULL: it has not"),
+    Column("others", Integer, nullable=False, server_default=text("0"), comment="Requests of the hour that other programs made"),
+    Column("others_until", _time, comment="When the provider forgets the oldest request of the hour"),
+    Column("not_before", _time, comment="When the provider will be asked again, after it asked to wait"),
+    Column("reason", Text, comment="Why it is not asked before"),
+    comment="What the provider said of the requests that each token may make. Its row is locked while a request is counted",
+)
+
+request_counts = Table(
+    "request_counts",
+    metadata,
+    Column("token_digest", LargeBinary, primary_key=True),
+    Column("prefix", Text, primary_key=True, comment="Of the paths that the limit is for; empty: all"),
+    Column("seconds", Float, primary_key=True, comment="The period of the limit"),
+    Column("counted_until", _time, primary_key=True, comment="A whole period after the end of the sixtieth that they were sent in"),
+    Column("requests", Integer, nullable=False),
+    comment="The requests that count against the limits of a token now, made by all programs of this ledger",
 )
 
 schema_views = Table(

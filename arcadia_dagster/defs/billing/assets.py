@@ -43,7 +43,7 @@ def balance_snapshots(billing_api: DigitalOcean, ledger: Ledger) -> dg.Materiali
     except ProviderError as problem:
         raise failure(problem) from None
     except ValueError as problem:
-        raise dg.Failure(str(problem)) from None
+        raise dg.Failure(str(problem), allow_retries=False) from None
     names = ("month_to_date_usage", "month_to_date_balance", "account_balance")
     money = {name: float(row[name]) for name in names if row[name] is not None}
     return dg.MaterializeResult(
