@@ -15,8 +15,10 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from arcadia_dagster import embedded_postgres
-from arcadia_dagster.ledger.schema import connect
+os.environ["ARCADIA_TEST_HURRY"] = "60"  # before the assets are made: how long a step waits to be tried again is theirs
+
+from arcadia_dagster import embedded_postgres  # noqa: E402
+from arcadia_dagster.ledger.schema import connect  # noqa: E402
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ class DigitalOcean(dg.ConfigurableResource[None]):
                 self._client = Client(
                     settings.api_token(self.purpose),
                     base_url=settings.api_url(),
+                    timeout=30 / settings.hurry(),
+                    backoff=0.5 / settings.hurry(),
                     on_wait=lambda seconds, reason: log.info(f"waiting {seconds:.1f} s: {reason}"),
                 )
             except ValueError as problem:
