@@ -4,7 +4,7 @@ Each returns a `Listing` or something like it: what was read, what it cost, and 
 missing item means.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,8 +155,11 @@ def list_backups(client: Client) -> Listing:
     return Listing(items=list(items.values()), requests=requests, error=error)
 
 
-def walk_projects(client: Client, project_ids: Iterable[str]) -> Walk:
-    """What every project holds. A thing that the provider says is gone (`not_found`) does not count as found."""
+def walk_projects(client: Client, project_ids: Iterable[str], *, missing: Collection[str] = ()) -> Walk:
+    """What every project holds. A thing that the provider says is gone (`not_found`) does not count as found.
+
+    `missing` are those projects that their newest listing did not show: one of them that is not found holds nothing.
+    """
     memberships: dict[tuple[str, str], str] = {}
     requests, error, cause = 0, None, None
     for project_id in project_ids:
@@ -164,6 +167,8 @@ def walk_projects(client: Client, project_ids: Iterable[str]) -> Walk:
             f"/v2/projects/{project_id}/resources", "resources", kind="project_resource", id_field="urn", scope="project:read"
         )
         requests += listing.requests
+        if project_id in missing and isinstance(listing.error, NotFound):
+            continue
         cause = cause or listing.error
         error = error or (None if listing.error is None else str(listing.error))
         for item in listing.items:

@@ -18,7 +18,7 @@ from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError,
 from arcadia_dagster.ledger.tables import resources
 
 POOL = "digitalocean_inventory"
-RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RETRIES = dg.RetryPolicy(max_retries=2, delay=15 / settings.hurry(), backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
 
@@ -259,17 +259,13 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
     account_id = ledger.account(client)
     run = begin(ledger.engine, account_id=account_id, kind=WALK, dagster_run_id=context.run.run_id)
     with ledger.engine.connect() as conn:
-        projects = (
-            conn.execute(
-                text(
-                    "select provider_id from arcadia.cloud_projects where account_id = :account_id and deleted_at is null"
-                    " order by provider_id"
-                ),
-                {"account_id": account_id},
-            )
-            .scalars()
-            .all()
-        )
+        projects = conn.execute(
+            text(
+                "select provider_id, stale_strike_count > 0 as missing from arcadia.resources where account_id = :account_id"
+                " and kind = 'project' and deleted_at is null order by provider_id"
+            ),
+            {"account_id": account_id},
+        ).all()
     if not ever_listed(ledger.engine, account_id, "project"):
         reason = "the projects have never been listed: the token needs the scope project:read"
         set_aside(ledger.engine, run, requests=0, error=reason)
@@ -277,7 +273,7 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
         yield _completeness(metadata, reason, unreadable=True)
         yield _not_readable(context, reason, metadata)
         return
-    walk = walk_projects(client, projects)
+    walk = walk_projects(client, [row.provider_id for row in projects], missing={row.provider_id for row in projects if row.missing})
     unreadable = _never_readable(ledger, run, walk.problem)
     withheld: str | None = None
     try:
