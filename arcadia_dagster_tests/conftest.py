@@ -17,8 +17,8 @@ from sqlalchemy.engine import make_url
 
 os.environ["ARCADIA_TEST_HURRY"] = "60"  # before the assets are made: how long a step waits to be tried again is theirs
 
-from arcadia_dagster import embedded_postgres  # noqa: E402
-from arcadia_dagster.ledger.schema import connect  # noqa: E402
+from arcadia_dagster import embedded_postgres
+from arcadia_dagster.ledger.schema import connect
 
 
 @pytest.fixture
