@@ -192,11 +192,13 @@ def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeade
                     "insert into arcadia.cloud_invoices as i (invoice_uuid, account_id, invoice_id, period, amount, issued_at)"
                     " values (:invoice_uuid, :account_id, :invoice_id, :period, :amount, :issued_at)"
                     " on conflict (invoice_uuid) do update set invoice_id = coalesce(excluded.invoice_id, i.invoice_id),"
-                    " period = case when :period_is_stated then excluded.period else i.period end, amount = excluded.amount, issued_at = coalesce(excluded.issued_at, i.issued_at),"
+                    " period = case when :period_is_stated then excluded.period else i.period end,"
+                    " amount = excluded.amount, issued_at = coalesce(excluded.issued_at, i.issued_at),"
                     " status = case when excluded.amount = i.amount then i.status else 'pending' end"
                     " where i.account_id = excluded.account_id"
                     " and (i.invoice_id, i.period, i.amount, i.issued_at) is distinct from (coalesce(excluded.invoice_id,"
-                    " i.invoice_id), case when :period_is_stated then excluded.period else i.period end, excluded.amount, coalesce(excluded.issued_at, i.issued_at))"
+                    " i.invoice_id), case when :period_is_stated then excluded.period else i.period end,"
+                    " excluded.amount, coalesce(excluded.issued_at, i.issued_at))"
                     " returning case when xmax = 0 then 'new' else 'changed' end"
                 ),
                 {**asdict(header), "account_id": run.account_id},
@@ -235,8 +237,8 @@ def ingest(
     cross-check, and the fallback where items are None. Both are read several times. `warning` says why one of the two is missing. The same
     documents again write nothing.
 
-    Raises InvoiceError where a line cannot be read, or where lines that add up would give way to some that do not: the invoice is then `failed` with that sentence, its documents are kept, and lines
-    stored before stay as they were.
+    Raises InvoiceError where a line cannot be read, or where lines that add up would give way to some that do not: the invoice is then
+    `failed` with that sentence, its documents are kept, and lines stored before stay as they were.
     """
     documents: dict[str, _Document | None] = {}
     try:
@@ -276,8 +278,8 @@ def _refuse_what_adds_up_no_more(conn: Connection, invoice_uuid: str, lines: Rea
     ).scalar()
     if stored is not None and lines.total != stored:
         raise InvoiceError(
-            f"its {lines.count} lines now add up to {lines.total} USD, while it is of {stored} USD and the lines read before add up to that;"
-            " those stay, and it is read again"
+            f"its {lines.count} lines now add up to {lines.total} USD, while it is of {stored} USD and the lines read before add up"
+            " to that; those stay, and it is read again"
         )
 
 

@@ -204,7 +204,7 @@ class FaultyServer(SimulatedServer):
                 scope = _asking(scope, query, per_page=size)
             if target is None or scope["method"] != "GET":
                 return await inner(scope, receive, send)
-            status, headers, body = await _answer(inner, scope, receive)
+            status, headers, body = await _answer(inner, scope, _nothing)
             if status != 200:
                 return await _send(send, status, headers, body)
             await self._spoil(target, scope, receive, send, inner, headers, body, size)
@@ -220,7 +220,7 @@ class FaultyServer(SimulatedServer):
                 return await _send(send, 200, headers, body)
             everything, page = [], int(query.get("page", 1))
             if target.key:
-                _, _, whole = await _answer(inner, _asking(scope, query, per_page=200, page=1), receive)
+                _, _, whole = await _answer(inner, _asking(scope, query, per_page=200, page=1), _nothing)
                 everything = json.loads(whole)[target.key]
             if fault.needs == "pages" and (len(everything) <= size or "page" not in query or page < 1):
                 return await _send(send, 200, headers, body)
@@ -269,6 +269,11 @@ def _bytes(headers):
 
 def _asking(scope, query, **changes):
     return {**scope, "query_string": urlencode({**query, **changes}).encode()}
+
+
+async def _nothing():
+    """A request without a body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def _answer(app, scope, receive):

@@ -199,12 +199,15 @@ def healed(fault, after, undisturbed, scope):
         without = ("events",) if "told" in fault.outcomes or fault.name == "ids as text" else ()
         return [f"not healed: {line}" for line in world.difference(undisturbed, after, without=without)[:12]]
     kinds = {world.KIND_OF[asset] for asset in scope if asset in world.KIND_OF} | ({"invoice"} if "invoices" in scope else set())
-    return [f"not healed: {line}" for line in world.difference(undisturbed, after, tables=["resources", "strikes", "names", "invoices"], of=kinds)[:12]]
+    return [
+        f"not healed: {line}"
+        for line in world.difference(undisturbed, after, tables=["resources", "strikes", "names", "invoices"], of=kinds)[:12]
+    ]
 
 
 def _cells():
     if ALL:
-        return [(fault.name, group, None if group is GROUPS[0] else ["volumes", "invoices"]) for fault in FAULTS for group in GROUPS]
+        return [(fault.name, group, None if group is GROUPS[0] else ["volumes", "invoices"]) for group in GROUPS for fault in FAULTS]
     chance = random.Random(SEED)
     chosen = chance.sample([fault for fault in FAULTS if fault.hurry <= 60], 4)
     return [(fault.name, (names := chance.sample(GROUPS[0], 6))[:4], names[4:]) for fault in chosen]

@@ -229,7 +229,7 @@ CONTENTS = {
                l.match_detail ->> 'reason' as reason
           from arcadia.cloud_cost_lines l left join arcadia.resources r using (resource_id)""",
     "accounts": "select 'account', team_uuid, name from arcadia.cloud_accounts",
-    "balance": "select distinct 'balance', account_balance, month_to_date_usage, month_to_date_balance from arcadia.cloud_balance_snapshots",
+    "balance": "select distinct 'balance', account_balance, month_to_date_usage from arcadia.cloud_balance_snapshots",
 }  # fmt: skip
 
 

@@ -39,7 +39,8 @@ def waiting_invoices(engine: Engine, *, retry_failed: bool = False) -> list[str]
             text(
                 "select period, invoice_uuid from arcadia.cloud_invoices where (status = 'pending' or ((status = 'failed'"
                 " or (status = 'ingested' and amount is not null and (discrepancy is not null or residual <> 0)"
-                " and ingested_at > now() - interval '7 days')) and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id ="
+                " and ingested_at > now() - interval '7 days'))"
+                " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id ="
                 " (select account_id from arcadia.listings where kind = 'invoice' order by started_at desc limit 1)"
                 " order by period, invoice_uuid"
             ),
