@@ -83,7 +83,12 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
     listing = Listing(items=[], requests=parents.requests, error=parents.error, id_field=kind.list_id)
     only_field, values = kind.along_only or (None, ())
     for item in parents.items if parents.complete else ():
-        if only_field is None or item.get(only_field) in values:
+        if only_field is not None and not isinstance(item.get(only_field), str):
+            error = _unreadable(
+                kind, parent.path or "", f"{only_field!r} of a {parent.name} is no text, so which of these it has is unknown"
+            )
+            listing += Listing(items=[], requests=0, error=error, id_field=kind.list_id)
+        elif only_field is None or item[only_field] in values:
             one = _list(client, kind, str(kind.path).format(id=item[parent.list_id]))
             items = [{**child, "parent_id": item[parent.list_id]} for child in one.items]
             listing += Listing(items=items, requests=one.requests, error=one.error, id_field=kind.list_id)

