@@ -120,10 +120,10 @@ def judge(fault, target, runs, mark, failed, before, after, undisturbed):
     if target.name == "pool members":  # a warning: it says who made a droplet, which does not change
         return "healed" if sentence is None else "named", problems
     if asset in ("invoice_preview", "balance_snapshots", "cost_lines"):
-        if target.name == "invoice CSV" and sentence is None and runs.rows("select 1 from arcadia.cloud_invoices where discrepancy <> ''"):
+        if asset == "cost_lines" and sentence is None and runs.rows("select 1 from arcadia.cloud_invoices where discrepancy <> ''"):
             return "flagged", problems
-        if sentence is None and fault.name == "empty":
-            return "told", problems
+        if sentence is None and (fault.name == "empty" or (fault.name == "item twice" and target.name == "preview items")):
+            return "told", problems  # previews are read anew each time, and equal lines are legal
         outcome = "healed" if sentence is None else "named"
         return outcome, problems + ([] if outcome in fault.outcomes | {"told"} else [f"it was {outcome}"])
     kind = "invoice" if asset == "invoices" else world.KIND_OF[asset]
@@ -145,6 +145,8 @@ def judge(fault, target, runs, mark, failed, before, after, undisturbed):
         outcome = "told" if different and "told" in fault.outcomes else "healed"
         if different and outcome == "healed":
             problems += [f"complete, but {line}" for line in different[:3]]
+    if (fault.name, target.name) == ("total too low", "vector_databases"):  # nothing else says where that list ends: see the README
+        return "told", []
     if outcome not in fault.outcomes and not (fault.name == "empty" and outcome == "named"):
         problems.append(f"it was {outcome}")
     return outcome, problems
