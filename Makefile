@@ -3,13 +3,19 @@ PYTHON ?= python3
 BIN = .venv/bin
 FOCUS_PYTHON ?= python3.12 python3.13 $(PYTHON)
 
-.PHONY: demo test lint bench focus-check clean
+.PHONY: demo test chaos lint bench focus-check clean
 
 demo: .venv/installed
 	$(BIN)/arcadia demo
 
 test: .venv/installed-dev
 	$(BIN)/pytest -n auto
+
+# Every fault on every kind of request, and a hundred crashes; CHAOS_SEED=N gives other moments. `make test` does a few of them.
+chaos: .venv/installed-dev
+	rm -f .chaos.jsonl
+	-CHAOS=all CHAOS_RESULTS=$(CURDIR)/.chaos.jsonl $(BIN)/pytest -n auto arcadia_dagster_tests/chaos
+	$(BIN)/python -m arcadia_dagster_tests.chaos.report .chaos.jsonl
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

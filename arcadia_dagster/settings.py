@@ -87,6 +87,14 @@ def strike_interval() -> timedelta:
     return seconds
 
 
+def hurry() -> int:
+    """By how much the time-outs and the waits between tries are divided: 1, unless a test is in a hurry."""
+    value = _variable("ARCADIA_TEST_HURRY") or "1"
+    if not value.isdecimal() or int(value) < 1:
+        raise SettingsError(f"ARCADIA_TEST_HURRY must be a whole number, 1 or more, not {value!r}")
+    return int(value)
+
+
 def internal_project() -> str | None:
     """Name of the project that orphans fall back to; None when it is turned off by an empty value."""
     return os.environ.get("ARCADIA_INTERNAL_PROJECT", "skyai-internal").strip() or None

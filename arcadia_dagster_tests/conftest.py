@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+os.environ["ARCADIA_TEST_HURRY"] = "60"  # before the assets are made: how long a step waits to be tried again is theirs
+
 from arcadia_dagster import embedded_postgres
 from arcadia_dagster.ledger.schema import connect
 

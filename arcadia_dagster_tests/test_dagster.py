@@ -508,6 +508,16 @@ def test_a_database_that_is_down_is_one_sentence(sky, monkeypatch):
     assert "hunter2" not in sentence
 
 
+def test_a_project_that_is_deleted_does_not_fail_the_walks_until_it_is_tombstoned(messy):
+    messy.account.projects.append(items.project("aa0e11f5-0b1c-4ea3-8ad0-2ab4a4a9d9c5", "short-lived", created_at="2026-05-01T00:00:00Z"))
+    messy.run("sync_inventory")
+    messy.account.projects.pop(-2)  # the last one is the internal project
+    for _ in range(4):
+        result = messy.run("sync_inventory")
+        assert result.success, failures(result)
+    assert messy.rows("select deleted_at is null from arcadia.cloud_projects where name = 'short-lived'") == [(False,)]
+
+
 def test_a_token_that_may_not_create_the_internal_project_is_a_warning(sky):
     sky.account.may_create_projects = False
     assert sky.run("sync_inventory").success

@@ -36,7 +36,14 @@ class DigitalOcean(dg.ConfigurableResource[None]):
             try:
                 token = settings.api_token(self.purpose)
                 self._budget = RequestBudget(settings.ledger_url(), token)
-                self._client = Client(token, base_url=settings.api_url(), budget=self._budget, on_wait=say)
+                self._client = Client(
+                    token,
+                    base_url=settings.api_url(),
+                    timeout=30 / settings.hurry(),
+                    backoff=0.5 / settings.hurry(),
+                    budget=self._budget,
+                    on_wait=say,
+                )
             except (ValueError, EmbeddedPostgresError) as problem:
                 raise dg.Failure(str(problem), allow_retries=False) from None
         return self._client

@@ -253,9 +253,9 @@ class Client:
             path = "/v2/account"
             account = self.get(path, kind="account", scope="account:read").get("account")
             user: dict[str, Any] = account if isinstance(account, dict) else {}
-            team = user.get("team")
-            team = team if isinstance(team, dict) else {}
-            uuid = team.get("uuid") or user.get("uuid")
+            team = user.get("team") or {}
+            # The user stands in for no team, but never for one that cannot be read: that would be another account.
+            uuid = (team.get("uuid") or user.get("uuid")) if isinstance(team, dict) and user.get("team") != [] else None
             if not isinstance(uuid, str):
                 raise ProviderError(kind="account", path=path, status=200, message="the reply has no account uuid", advice=_NOT_THE_API)
             self._account = Account(team_uuid=uuid, name=str(team.get("name") or user.get("name") or uuid))

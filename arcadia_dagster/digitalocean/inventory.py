@@ -4,7 +4,7 @@ Each returns a `Listing` or something like it: what was read, what it cost, and 
 missing item means.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,8 @@ def list_kind(client: Client, kind: Kind) -> Listing:
         if listing.error is not None and not kind.per_region:  # what other regions hold is worth knowing all the same
             break
         listing += _list(client, kind, kind.path, query)
+    if kind.name == "project":  # https://docs.digitalocean.com/products/projects/details/features/
+        listing = _not_empty(listing, kind.name, kind.path, "every team has a default project")
     if kind.inner is not None:
         listing = _inside(listing, kind, kind.inner)
     return listing
@@ -60,7 +62,8 @@ def _list(client: Client, kind: Kind, path: str, query: Mapping[str, str] | None
 
 
 def _list_regions(client: Client) -> Listing:
-    return client.list("/v2/regions", "regions", kind="region", id_field="slug", scope="regions:read")
+    listing = client.list("/v2/regions", "regions", kind="region", id_field="slug", scope="regions:read")
+    return _not_empty(listing, "region", "/v2/regions", "the provider has regions")
 
 
 def _remembered(client: Client, name: str, read: Callable[[Client], Listing]) -> Listing:
@@ -80,7 +83,12 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
     listing = Listing(items=[], requests=parents.requests, error=parents.error, id_field=kind.list_id)
     only_field, values = kind.along_only or (None, ())
     for item in parents.items if parents.complete else ():
-        if only_field is None or item.get(only_field) in values:
+        if only_field is not None and not isinstance(item.get(only_field), str):
+            error = _unreadable(
+                kind, parent.path or "", f"{only_field!r} of a {parent.name} is no text, so which of these it has is unknown"
+            )
+            listing += Listing(items=[], requests=0, error=error, id_field=kind.list_id)
+        elif only_field is None or item[only_field] in values:
             one = _list(client, kind, str(kind.path).format(id=item[parent.list_id]))
             items = [{**child, "parent_id": item[parent.list_id]} for child in one.items]
             listing += Listing(items=items, requests=one.requests, error=one.error, id_field=kind.list_id)
@@ -89,8 +97,27 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
 
 def _inside(listing: Listing, kind: Kind, field: str) -> Listing:
     """The things that the items of a listing name in a list of their own, each once; what names nothing is left out."""
-    inner = {entry[kind.id]: entry for item in listing.items for entry in item.get(field) or () if entry.get(kind.id)}
-    return Listing(items=list(inner.values()), requests=listing.requests, error=listing.error, id_field=kind.id)
+    inner: dict[str, Any] = {}
+    error = listing.error
+    for item in listing.items:
+        entries = item.get(field) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            error = error or _unreadable(kind, kind.path or "", f"{field!r} of an item is not a list of objects")
+            continue
+        inner |= {str(entry[kind.id]): entry for entry in entries if entry.get(kind.id)}
+    return Listing(items=list(inner.values()), requests=listing.requests, error=error, id_field=kind.id)
+
+
+def _unreadable(kind: Kind, path: str, message: str) -> ProviderError:
+    return ProviderError(kind=kind.name, path=path, status=200, message=message, advice="nothing follows from it; run again later")
+
+
+def _not_empty(listing: Listing, kind: str, path: str, why: str) -> Listing:
+    """The listing of what every account has: an empty one is not the truth, and everything in what it lacks would be missed."""
+    if listing.items or listing.error is not None:
+        return listing
+    error = ProviderError(kind=kind, path=path, status=200, message=f"the list is empty, and {why}", advice="run again later")
+    return Listing(items=[], requests=listing.requests, error=error, id_field=listing.id_field)
 
 
 def list_pool_members(client: Client, pool_ids: Iterable[str]) -> Listing:
@@ -128,13 +155,17 @@ def list_backups(client: Client) -> Listing:
 
     Droplets name their backups (`backup_ids`); the account's private images hold their details, 200 to a request. A droplet is asked for
     its own backups only where an image is missing or the token may not read images; droplets without backups are never asked. A backup
-    in no droplet's list belongs to a destroyed one and is kept, without a parent.
+    in no droplet's list belongs to a destroyed one and is kept, without a parent: where the images are refused, that is the error, beside
+    all that the droplets show.
     """
     kind = KINDS["droplet_backup"]
     droplets = list_kind(client, KINDS["droplet"])
     if droplets.error is not None:
         return Listing(items=[], requests=droplets.requests, error=droplets.error)
     requests, items = droplets.requests, {}
+    for droplet in droplets.items:
+        if not all(isinstance(droplet.get(field) or [], list) for field in ("backup_ids", "features")):
+            return Listing(items=[], requests=requests, error=_unreadable(kind, "/v2/droplets", "backup_ids or features is not a list"))
     owner = {str(backup): droplet["id"] for droplet in droplets.items for backup in droplet.get("backup_ids") or ()}
     # A token without image:read sees no backup_ids at all; then the feature is the only sign.
     unknown = [droplet["id"] for droplet in droplets.items if "backup_ids" not in droplet and "backups" in (droplet.get("features") or ())]
@@ -152,11 +183,14 @@ def list_backups(client: Client) -> Listing:
         requests += backups.requests
         error = error or backups.error
         items |= {str(backup["id"]): {**backup, "droplet_id": droplet_id} for backup in backups.items}
-    return Listing(items=list(items.values()), requests=requests, error=error)
+    return Listing(items=list(items.values()), requests=requests, error=error or images.error)
 
 
-def walk_projects(client: Client, project_ids: Iterable[str]) -> Walk:
-    """What every project holds. A thing that the provider says is gone (`not_found`) does not count as found."""
+def walk_projects(client: Client, project_ids: Iterable[str], *, missing: Collection[str] = ()) -> Walk:
+    """What every project holds. A thing that the provider says is gone (`not_found`) does not count as found.
+
+    `missing` are those projects that their newest listing did not show: one of them that is not found holds nothing.
+    """
     memberships: dict[tuple[str, str], str] = {}
     requests, error, cause = 0, None, None
     for project_id in project_ids:
@@ -164,6 +198,8 @@ def walk_projects(client: Client, project_ids: Iterable[str]) -> Walk:
             f"/v2/projects/{project_id}/resources", "resources", kind="project_resource", id_field="urn", scope="project:read"
         )
         requests += listing.requests
+        if project_id in missing and isinstance(listing.error, NotFound):
+            continue
         cause = cause or listing.error
         error = error or (None if listing.error is None else str(listing.error))
         for item in listing.items:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 import msgspec
@@ -95,7 +95,6 @@ class Kind:
             parent_id = _text(_at(item, id_field))
             if kind_field is not None:
                 parent_kind = _text(_at(item, kind_field))
-        price = _at(item, self.monthly_price)
         tags = _tags(_at(item, self.tags))
         attrs = _pick(item, self.attrs)
         if self.in_cluster and (cluster := _cluster(tags)) is not None:
@@ -107,7 +106,7 @@ class Kind:
             status=_text(_at(item, self.status)),
             tags=tags,
             attrs=attrs,
-            monthly_price=None if price is None else Decimal(str(price)) / (100 if self.price_in_cents else 1),
+            monthly_price=_price(_at(item, self.monthly_price), in_cents=self.price_in_cents),
             own_project_id=_text(_at(item, self.project_id)),
             parent_kind=parent_kind if parent_id is not None else None,
             parent_provider_id=parent_id,
@@ -132,7 +131,15 @@ def _at(item: Any, path: str | None) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+    if value is None or value == "":
+        return None
+    return str(_storable(value))
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value[:40]!r} holds a NUL character, which no text may hold")
+    return value
 
 
 def _region(value: Any) -> str | None:
@@ -145,7 +152,21 @@ def _region(value: Any) -> str | None:
 def _tags(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):  # load balancers have one tag
         return (value,) if value else ()
-    return tuple(sorted(str(tag) for tag in value)) if value else ()
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"its tags are of type {type(value).__name__}, not a list")
+    return tuple(sorted(str(_storable(tag)) for tag in value)) if value else ()
+
+
+def _price(value: Any, *, in_cents: bool) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        price = Decimal(str(value))
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite() or abs(price.adjusted()) > 20:
+        raise ValueError(f"{str(value)[:40]!r} is not a price")
+    return price / (100 if in_cents else 1)
 
 
 def _cluster(tags: Iterable[str]) -> str | None:
@@ -158,9 +179,9 @@ def _time(value: Any, kind: str, provider_id: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(str(value))
-    except ValueError:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{kind} {provider_id}: {str(value)[:40]!r} is not a time") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _settled(value: Any) -> Any:
@@ -176,8 +197,8 @@ def _settled(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else value.normalize()
     if isinstance(value, str) and "://" in value:
-        return _USER_IN_URL.sub("", value)
-    return value
+        return _USER_IN_URL.sub("", _storable(value))
+    return _storable(value)
 
 
 def _pick(item: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:

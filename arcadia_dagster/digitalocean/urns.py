@@ -16,7 +16,7 @@ def parse_urn(urn: str) -> tuple[str, str]:
 
     Raises ValueError for text that is no `do:NAME:ID`.
     """
-    parts = urn.split(":", 2)
+    parts = str(urn).split(":", 2)
     if len(parts) != 3 or parts[0] != "do" or not parts[1] or not parts[2]:
         raise ValueError(f"{urn!r} is not a DigitalOcean URN of the form do:NAME:ID")
     name = parts[1].lower()

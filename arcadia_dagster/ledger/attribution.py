@@ -39,7 +39,10 @@ def record_walk(
     with engine.begin() as conn:
         lock(conn, "reconcile", run.account_id, run.kind)
         newer = conn.execute(
-            text("select 1 from arcadia.listings where account_id = :account_id and kind = :kind and started_at > :started_at"),
+            text(
+                "select 1 from arcadia.listings where account_id = :account_id and kind = :kind and started_at > :started_at"
+                " and started_at <= clock_timestamp()"
+            ),
             {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
         ).scalar()
         if newer:
@@ -114,7 +117,7 @@ def with_walk(engine: Engine, run: SyncRun, items: Iterable[Resource], error: st
             text(
                 "select exists (select from arcadia.listings w where w.account_id = :account_id and w.kind = :walk"
                 " and not exists (select from arcadia.listings l where l.account_id = :account_id and l.kind = :kind"
-                " and l.started_at >= w.started_at))"
+                " and l.started_at >= w.started_at and l.started_at <= clock_timestamp()))"
             ),
             {"account_id": run.account_id, "kind": run.kind, "walk": WALK},
         ).scalar_one()

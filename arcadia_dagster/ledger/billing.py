@@ -54,6 +54,7 @@ class InvoiceHeader:
     period: date
     amount: Decimal
     issued_at: datetime | None = None
+    period_is_stated: bool = True  # False: it follows from when the invoice was issued
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def read_money(value: Any, what: str) -> Decimal:
         money = Decimal(str(value))
     except InvalidOperation:
         money = Decimal("NaN")
-    if not money.is_finite():
+    if not money.is_finite() or abs(money.adjusted()) > 20:  # 1e999999 is a number
         raise ValueError(f"{what}: {str(value)[:40]!r} is not an amount of money")
     return money
 
@@ -88,36 +89,48 @@ def read_headers(invoices: Sequence[Mapping[str, Any]], history: Sequence[Mappin
     issued (https://docs.digitalocean.com/platform/billing/: invoices are made on the first of the following month).
     Raises ValueError where a field cannot be read.
     """
-    issued = {entry["invoice_uuid"]: entry for entry in history if entry.get("type") == "Invoice" and entry.get("invoice_uuid")}
+    issued = {}
+    for entry in history:
+        if entry.get("type") == "Invoice" and (known := _name(entry, "invoice_uuid")):
+            issued[known] = entry
     headers = []
     for invoice in invoices:
-        invoice_uuid = invoice.get("invoice_uuid")
+        invoice_uuid = _name(invoice, "invoice_uuid")
         if not invoice_uuid:
             raise ValueError("the invoice list holds an invoice without invoice_uuid")
         entry = issued.pop(invoice_uuid, {})
         headers.append(
             InvoiceHeader(
                 invoice_uuid=invoice_uuid,
-                invoice_id=invoice.get("invoice_id") or entry.get("invoice_id"),
+                invoice_id=_name(invoice, "invoice_id") or _name(entry, "invoice_id"),
                 period=_month(invoice.get("invoice_period"), invoice_uuid),
                 amount=read_money(invoice.get("amount"), f"invoice {invoice_uuid}"),
-                issued_at=_time(entry.get("date"), invoice_uuid),
+                issued_at=_time(entry.get("date"), f"invoice {invoice_uuid}"),
             )
         )
     for invoice_uuid, entry in issued.items():
-        at = _time(entry.get("date"), invoice_uuid)
+        at = _time(entry.get("date"), f"invoice {invoice_uuid}")
         if at is None:
             raise ValueError(f"the billing history names invoice {invoice_uuid} without a date")
         headers.append(
             InvoiceHeader(
                 invoice_uuid=invoice_uuid,
-                invoice_id=entry.get("invoice_id"),
+                invoice_id=_name(entry, "invoice_id"),
                 period=date(at.year, at.month - 1, 1) if at.month > 1 else date(at.year - 1, 12, 1),
                 amount=read_money(entry.get("amount"), f"invoice {invoice_uuid}"),
                 issued_at=at,
+                period_is_stated=False,
             )
         )
     return sorted(headers, key=lambda header: (header.period, header.invoice_uuid))
+
+
+def _name(entry: Mapping[str, Any], field: str) -> str | None:
+    """What names an invoice, as text, whether it came as text or as a number. Raises ValueError for anything else."""
+    value = entry.get(field)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise ValueError(f"{field} of an invoice is of type {type(value).__name__}, not a text")
+    return None if value is None else str(value)
 
 
 def _month(value: Any, invoice_uuid: str) -> date:
@@ -127,7 +140,7 @@ def _month(value: Any, invoice_uuid: str) -> date:
         raise ValueError(f"invoice {invoice_uuid}: period {value!r} is not of the form YYYY-MM") from None
 
 
-def _time(value: Any, invoice_uuid: str) -> datetime | None:
+def _time(value: Any, what: str) -> datetime | None:
     if not value:
         return None
     at: datetime | None
@@ -136,7 +149,7 @@ def _time(value: Any, invoice_uuid: str) -> datetime | None:
     except (TypeError, ValueError):
         at = None
     if at is None or at.tzinfo is None:
-        raise ValueError(f"invoice {invoice_uuid}: {value!r} is not a time with its offset")
+        raise ValueError(f"{what}: {str(value)[:40]!r} is not a time with its offset")
     return at
 
 
@@ -144,6 +157,7 @@ def record_balance(engine: Engine, account_id: int, balance: Mapping[str, Any]) 
     """Keep one reading of /v2/customers/my/balance; returns the row. Raises ValueError where a field cannot be read."""
     names = ("month_to_date_balance", "account_balance", "month_to_date_usage")
     values = {name: None if balance.get(name) is None else read_money(balance[name], f"balance field {name}") for name in names}
+    generated_at = _time(balance.get("generated_at"), "balance field generated_at")
     if all(value is None for value in values.values()):
         raise ValueError("the balance reply holds no balance")
     with engine.begin() as conn:
@@ -154,7 +168,7 @@ def record_balance(engine: Engine, account_id: int, balance: Mapping[str, Any]) 
                     " month_to_date_usage, generated_at, taken_at) values (:account_id, :month_to_date_balance, :account_balance,"
                     " :month_to_date_usage, :generated_at, clock_timestamp()) returning *"
                 ),
-                {**values, "account_id": account_id, "generated_at": balance.get("generated_at")},
+                {**values, "account_id": account_id, "generated_at": generated_at},
             )
             .mappings()
             .one()
@@ -165,7 +179,8 @@ def record_balance(engine: Engine, account_id: int, balance: Mapping[str, Any]) 
 def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeader], *, requests: int = 0) -> dict[str, int]:
     """Enter invoices not known yet as `pending`; one whose amount the provider has changed becomes pending again. Closes the sync run.
 
-    Returns how many are `new` and `changed`. An invoice never leaves: a list that no longer names it changes nothing.
+    Returns how many are `new` and `changed`. An invoice never leaves: a list that no longer names it changes nothing, and a month that was
+    stated is not changed for one that was concluded.
     """
     counts = Counter(new=0, changed=0)
     headers = list(headers)
@@ -177,11 +192,13 @@ def record_invoices(engine: Engine, run: SyncRun, headers: Iterable[InvoiceHeade
                     "insert into arcadia.cloud_invoices as i (invoice_uuid, account_id, invoice_id, period, amount, issued_at)"
                     " values (:invoice_uuid, :account_id, :invoice_id, :period, :amount, :issued_at)"
                     " on conflict (invoice_uuid) do update set invoice_id = coalesce(excluded.invoice_id, i.invoice_id),"
-                    " period = excluded.period, amount = excluded.amount, issued_at = coalesce(excluded.issued_at, i.issued_at),"
+                    " period = case when :period_is_stated then excluded.period else i.period end,"
+                    " amount = excluded.amount, issued_at = coalesce(excluded.issued_at, i.issued_at),"
                     " status = case when excluded.amount = i.amount then i.status else 'pending' end"
                     " where i.account_id = excluded.account_id"
                     " and (i.invoice_id, i.period, i.amount, i.issued_at) is distinct from (coalesce(excluded.invoice_id,"
-                    " i.invoice_id), excluded.period, excluded.amount, coalesce(excluded.issued_at, i.issued_at))"
+                    " i.invoice_id), case when :period_is_stated then excluded.period else i.period end,"
+                    " excluded.amount, coalesce(excluded.issued_at, i.issued_at))"
                     " returning case when xmax = 0 then 'new' else 'changed' end"
                 ),
                 {**asdict(header), "account_id": run.account_id},
@@ -220,8 +237,8 @@ def ingest(
     cross-check, and the fallback where items are None. Both are read several times. `warning` says why one of the two is missing. The same
     documents again write nothing.
 
-    Raises InvoiceError where a line cannot be read: the invoice is then `failed` with that sentence, its documents are kept, and lines
-    stored before stay as they were.
+    Raises InvoiceError where a line cannot be read, or where lines that add up would give way to some that do not: the invoice is then
+    `failed` with that sentence, its documents are kept, and lines stored before stay as they were.
     """
     documents: dict[str, _Document | None] = {}
     try:
@@ -243,12 +260,27 @@ def ingest(
                 },
             )
             written = _store_lines(conn, account_id, invoice_uuid, lines)
+            if written:
+                _refuse_what_adds_up_no_more(conn, invoice_uuid, lines)
             notes += [note for note in (cross_check and difference(lines, cross_check), warning) if note]
             discrepancy = "; ".join(notes) or None
             return _close(conn, account_id, invoice_uuid, lines, written=written, discrepancy=discrepancy, documents=documents)
     except InvoiceError as problem:
         fail(engine, account_id, invoice_uuid, str(problem), documents)
         raise
+
+
+def _refuse_what_adds_up_no_more(conn: Connection, invoice_uuid: str, lines: Reading) -> None:
+    """Raise InvoiceError, and so keep the lines stored before, where those add up to the invoice and these do not: a part was read."""
+    stored = conn.execute(
+        text("select amount from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and line_total = amount"),
+        {"invoice_uuid": invoice_uuid},
+    ).scalar()
+    if stored is not None and lines.total != stored:
+        raise InvoiceError(
+            f"its {lines.count} lines now add up to {lines.total} USD, while it is of {stored} USD and the lines read before add up"
+            " to that; those stay, and it is read again"
+        )
 
 
 def fail(engine: Engine, account_id: int, invoice_uuid: str, error: str, documents: _Documents | None = None) -> None:
@@ -686,7 +718,7 @@ def read_preview(stated: Any) -> Preview | None:
     return Preview(
         period=_month(stated.get("invoice_period"), "preview"),
         amount=read_money(stated.get("amount"), "invoice preview"),
-        covers_until=_time(stated.get("updated_at"), "preview"),
+        covers_until=_time(stated.get("updated_at"), "invoice preview"),
     )
 
 

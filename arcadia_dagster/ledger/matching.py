@@ -478,6 +478,13 @@ def match_events(before: str, after: str) -> str:
 MATCH_EVENT = "arcadia.cloud_match_events (account_id, invoice_uuid, ordinal, changes, occurred_at)"
 
 
+def is_waiting(engine: Engine, account_id: int) -> bool:
+    """Whether inventory has changed what matching has not yet seen."""
+    with engine.connect() as conn:
+        query = "select exists (select from arcadia.rematch_queue where account_id = :account_id)"
+        return bool(conn.execute(text(query), {"account_id": account_id}).scalar_one())
+
+
 def rematch(engine: Engine, account_id: int) -> int:
     """Match the account's lines again for which inventory has changed; returns how many have another outcome now.
 

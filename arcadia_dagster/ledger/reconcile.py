@@ -102,7 +102,8 @@ def finish(conn: Connection, run: SyncRun, changes: Changes, *, requests: int, e
             text(
                 "insert into arcadia.listings (account_id, kind, started_at) values (:account_id, :kind, :started_at)"
                 " on conflict (account_id, kind) do update set started_at = excluded.started_at"
-                " where listings.started_at < excluded.started_at"
+                # One that is yet to begin was recorded by a clock that has been set back since: it proves no order.
+                " where listings.started_at < excluded.started_at or listings.started_at > clock_timestamp()"
             ),
             {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
         )
@@ -172,11 +173,10 @@ def reconcile(
         last_strike: list[int] = []
         if complete:
             active = [row for row in known.values() if not row.gone]
-            due = [
-                row
-                for row in active
-                if row.provider_id not in seen and (row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at)
-            ]
+            missing = [row for row in active if row.provider_id not in seen]
+            due = [row for row in missing if row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at]
+            # The clock was set back since: how long ago that was is not known, so the interval begins anew.
+            _strike_again_later(conn, run, [row.resource_id for row in missing if (row.last_struck_at or run.started_at) > run.started_at])
             struck = [row.resource_id for row in due if row.stale_strike_count + 1 < STRIKES]
             last_strike = [row.resource_id for row in due if row.stale_strike_count + 1 >= STRIKES]
             if len(last_strike) > MASS_DELETION_COUNT and len(last_strike) > MASS_DELETION_SHARE * len(active) and not allow_mass_deletion:
@@ -195,7 +195,7 @@ def reconcile(
 
 def _newest_listing(conn: Connection, run: SyncRun) -> datetime | None:
     newest: datetime | None = conn.execute(
-        text("select started_at from arcadia.listings where account_id = :account_id and kind = :kind"),
+        text("select started_at from arcadia.listings where account_id = :account_id and kind = :kind and started_at <= clock_timestamp()"),
         {"account_id": run.account_id, "kind": run.kind},
     ).scalar()
     return newest
@@ -380,6 +380,14 @@ def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list
             "sync_run_id": run.sync_run_id,
         },
     )
+
+
+def _strike_again_later(conn: Connection, run: SyncRun, resource_ids: list[int]) -> None:
+    if resource_ids:
+        conn.execute(
+            text("update arcadia.resources set last_struck_at = :at where resource_id = any(:ids)"),
+            {"at": run.started_at, "ids": resource_ids},
+        )
 
 
 def _states(conn: Connection, resource_ids: list[int]) -> dict[int, dict[str, Any]]:

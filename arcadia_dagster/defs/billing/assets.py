@@ -85,8 +85,16 @@ def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledge
             finish(conn, run, Changes(), requests=client.requests - before, error=str(problem), complete=False)
         raise failure(problem) if isinstance(problem, ProviderError) else dg.Failure(str(problem), allow_retries=False) from None
     counts = billing.record_invoices(ledger.engine, run, headers, requests=client.requests - before)
+    with ledger.engine.connect() as conn:
+        listed = conn.execute(
+            text(
+                "select period, invoice_uuid from arcadia.cloud_invoices where account_id = :account_id and invoice_uuid = any(:listed)"
+                " order by period, invoice_uuid"
+            ),
+            {"account_id": account_id, "listed": [header.invoice_uuid for header in headers]},
+        ).all()
     context.instance.add_dynamic_partitions(
-        invoice_partitions.name or "invoices", [partition_key(header.period, header.invoice_uuid) for header in headers]
+        invoice_partitions.name or "invoices", [partition_key(row.period, row.invoice_uuid) for row in listed]
     )
     by_year: dict[str, Decimal] = {}
     for header in headers:

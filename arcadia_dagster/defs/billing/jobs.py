@@ -35,14 +35,17 @@ schedules = [
 
 
 def waiting_invoices(engine: Engine, *, retry_failed: bool = False) -> list[str]:
-    """Partition keys of the invoices that want ingesting: pending ones, and failed ones last tried over a day ago (or all of those).
+    """Partition keys of the invoices that want ingesting: pending ones, and those that went wrong and were last tried over a day ago (or
+    all of those): failed ones, and for a week those that do not add up or whose documents disagree, as when one of them could not be had.
 
     Of the account whose invoices were listed last: that is the one that the configured token can read.
     """
     with engine.connect() as conn:
         rows = conn.execute(
             text(
-                "select period, invoice_uuid from arcadia.cloud_invoices where (status = 'pending' or (status = 'failed'"
+                "select period, invoice_uuid from arcadia.cloud_invoices where (status = 'pending' or ((status = 'failed'"
+                " or (status = 'ingested' and amount is not null and (discrepancy is not null or residual <> 0)"
+                " and ingested_at > now() - interval '7 days'))"
                 " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id ="
                 " (select account_id from arcadia.listings where kind = 'invoice' order by started_at desc limit 1)"
                 " order by period, invoice_uuid"

@@ -1,6 +1,7 @@
 """One asset for each kind that has a listing, and the walk of the projects. What a listing means to the ledger is not decided here."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -14,12 +15,12 @@ from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotF
 from arcadia_dagster.digitalocean.inventory import create_project, list_kind, list_pool_members, read_kind, walk_projects
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
-from arcadia_dagster.ledger.matching import rematch
+from arcadia_dagster.ledger.matching import is_waiting, rematch
 from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, SyncRun, begin, ever_listed, reconcile, set_aside
 from arcadia_dagster.ledger.tables import resources
 
 POOL = "digitalocean_inventory"
-RETRIES = dg.RetryPolicy(max_retries=2, delay=15, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+RETRIES = dg.RetryPolicy(max_retries=2, delay=15 / settings.hurry(), backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
 
@@ -98,6 +99,8 @@ def _sync(
     listing = fetch(client, kind)
     if kind.name == "droplet":
         listing = _with_pools(context, client, ledger, account_id, listing)
+    if kind.name == "droplet_backup":
+        listing = _without_images(ledger, account_id, listing)
     reading = read_kind(kind, listing)
     found, requests, error = reading.resources, reading.requests, reading.error
     unreadable = _never_readable(ledger, run, listing.error, per_region=kind.per_region)
@@ -179,7 +182,7 @@ def _changes_metadata(changes: Changes, requests: int) -> dict[str, Any]:
 def _follow_up(ledger: Ledger, account_id: int, changes: Changes, sync_run_id: int) -> None:
     """What follows from a change of the inventory, at once: where things belong, and lines that can be matched now."""
     attribute(ledger.engine, account_id, internal_project=settings.internal_project(), sync_run_id=sync_run_id)
-    if changes.any:
+    if changes.any or is_waiting(ledger.engine, account_id):  # a run that was killed may have left it to this one
         rematch(ledger.engine, account_id)
 
 
@@ -215,6 +218,26 @@ def _with_pools(context: dg.AssetExecutionContext, client: Client, ledger: Ledge
     made_by |= {row.provider_id: row.pool_id for row in known if row.kind == "droplet"}
     items = [{**item, "autoscale_pool_id": made_by.get(str(item.get("id")))} for item in listing.items]
     return Listing(items=items, requests=listing.requests + members.requests, error=listing.error, id_field=listing.id_field)
+
+
+def _without_images(ledger: Ledger, account_id: int, listing: Listing) -> Listing:
+    """The backups, complete also where the images were refused, unless the ledger knows one that only they can show.
+
+    That is one of a destroyed droplet. What the droplets themselves show is all of the others.
+    """
+    if not (isinstance(listing.error, Forbidden | NotFound) and listing.error.path == "/v2/images"):
+        return listing
+    with ledger.engine.connect() as conn:
+        hidden = conn.execute(
+            text(
+                "select exists (select from arcadia.resources b where account_id = :account_id and kind = 'droplet_backup'"
+                " and deleted_at is null and provider_id <> all(:shown) and not exists (select from arcadia.resources d"
+                " where d.account_id = b.account_id and d.kind = 'droplet' and d.provider_id = b.parent_provider_id"
+                " and d.deleted_at is null and d.stale_strike_count = 0))"
+            ),
+            {"account_id": account_id, "shown": [str(item["id"]) for item in listing.items]},
+        ).scalar_one()
+    return listing if hidden else replace(listing, error=None)
 
 
 def _list_projects(client: Client, kind: Kind) -> Listing:
@@ -263,17 +286,13 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
     account_id = ledger.account(client)
     run = begin(ledger.engine, account_id=account_id, kind=WALK, dagster_run_id=context.run.run_id)
     with ledger.engine.connect() as conn:
-        projects = (
-            conn.execute(
-                text(
-                    "select provider_id from arcadia.cloud_projects where account_id = :account_id and deleted_at is null"
-                    " order by provider_id"
-                ),
-                {"account_id": account_id},
-            )
-            .scalars()
-            .all()
-        )
+        projects = conn.execute(
+            text(
+                "select provider_id, stale_strike_count > 0 as missing from arcadia.resources where account_id = :account_id"
+                " and kind = 'project' and deleted_at is null order by provider_id"
+            ),
+            {"account_id": account_id},
+        ).all()
     if not ever_listed(ledger.engine, account_id, "project"):
         reason = "the projects have never been listed: the token needs the scope project:read"
         set_aside(ledger.engine, run, requests=0, error=reason)
@@ -281,7 +300,7 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
         yield _completeness(metadata, reason, unreadable=True)
         yield _not_readable(context, reason, metadata)
         return
-    walk = walk_projects(client, projects)
+    walk = walk_projects(client, [row.provider_id for row in projects], missing={row.provider_id for row in projects if row.missing})
     unreadable = _never_readable(ledger, run, walk.problem)
     withheld: str | None = None
     try:

@@ -1,0 +1,133 @@
+"""Strikes in time, by whole runs: many of them within the interval are one strike, from one process or from several, and a mass deletion
+that is allowed is allowed for that run.
+"""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from arcadia_dagster.demo import items
+from arcadia_dagster.demo.account import messy_account
+from arcadia_dagster.demo.server import SimulatedServer
+from arcadia_dagster_tests.chaos import world
+
+
+@pytest.fixture
+def messy(engine, monkeypatch):
+    account = messy_account()
+    with SimulatedServer([account]) as served:
+        runs = world.Runs(engine.url, served, account.token, monkeypatch)
+        runs.account = account
+        yield runs
+        runs.close()
+
+
+def strikes(runs, kind):
+    query = "select max(stale_strike_count), count(deleted_at) from arcadia.resources where kind = :kind"
+    return runs.rows(query, kind=kind)[0]
+
+
+def pass_time(runs, time):
+    """So much time passes, by the database's clock: all that it has noted so far was that much earlier."""
+    with runs.engine.begin() as conn:
+        for table, columns in (("listings", ["started_at"]), ("resources", ["last_struck_at", "first_seen_at", "last_seen_at"])):
+            for column in columns:
+                conn.execute(text(f"update arcadia.{table} set {column} = {column} - :time"), {"time": time})
+
+
+def test_a_hundred_impatient_clicks_are_one_strike_and_three_intervals_a_tombstone(messy):
+    messy.everything(["domains"])
+    messy.account.domains.clear()
+    for _ in range(10):
+        assert messy.everything(["domains"]) == {}
+    assert strikes(messy, "dns_zone") == (1, 0)
+    pass_time(messy, timedelta(seconds=500))
+    messy.everything(["domains"])
+    assert strikes(messy, "dns_zone") == (1, 0)
+    for count, gone in ((2, 0), (3, 1), (3, 1)):
+        pass_time(messy, timedelta(seconds=601))
+        for _ in range(2):
+            messy.everything(["domains"])
+        assert strikes(messy, "dns_zone") == (count, gone)
+
+
+def test_runs_at_once_are_one_strike(messy):
+    messy.everything(["domains"])
+    messy.account.domains.clear()
+    threads = [threading.Thread(target=messy.everything, args=(["domains"],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert strikes(messy, "dns_zone") == (1, 0)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-400), timedelta(days=400)])
+def test_our_own_clock_has_no_part_in_it(messy, monkeypatch, ahead):
+    """Strikes go by the database's clock. (That of the process is read for waits alone.)"""
+    import time
+
+    clock = time.time
+    messy.everything(["domains"])
+    messy.account.domains.clear()
+    monkeypatch.setattr("arcadia_dagster.digitalocean.client.time.time", lambda: clock() + ahead.total_seconds())
+    for _ in range(3):
+        messy.everything(["domains"])
+    assert strikes(messy, "dns_zone") == (1, 0)
+
+
+def test_a_database_clock_that_goes_back_and_forth_never_strikes_early(messy):
+    messy.everything(["domains"])
+    messy.account.domains.clear()
+    messy.everything(["domains"])
+    for jump in (timedelta(days=-1), timedelta(seconds=-30), timedelta(days=-300), timedelta(seconds=-1)):
+        pass_time(messy, jump)
+        messy.everything(["domains"])
+        assert strikes(messy, "dns_zone") == (1, 0)
+    for _ in range(2):
+        pass_time(messy, timedelta(seconds=601))
+        messy.everything(["domains"])
+    assert strikes(messy, "dns_zone") == (3, 1)
+
+
+def test_a_mass_deletion_is_withheld_until_allowed_and_allowed_for_one_run_only(messy):
+    def zones(first, last):
+        return [items.domain(f"zone-{number}.example") for number in range(first, last)]
+
+    def sync(**config):
+        pass_time(messy, timedelta(seconds=601))
+        ops = {"ops": {"domains": {"config": config}}} if config else None
+        return world.failures(messy.job("sync_inventory", assets=["domains"], config=ops))
+
+    messy.account.domains = zones(0, 40)
+    sync()
+    messy.account.domains = zones(0, 20)
+    for _ in range(4):
+        failed = sync()
+    assert "allow_mass_deletion" in failed["domains"]
+    assert strikes(messy, "dns_zone")[1] == 0
+    assert sync(allow_mass_deletion=True) == {}
+    assert strikes(messy, "dns_zone")[1] == 20
+    messy.account.domains = []
+    for _ in range(4):
+        failed = sync()
+    assert "20 of 20" in failed["domains"]  # what was allowed before is not allowed now
+    assert strikes(messy, "dns_zone")[1] == 20
+
+
+def test_three_empty_lists_tombstone_a_kind_of_ten_and_not_one_of_eleven(messy):
+    """By contract: that few may all go at once without anybody being asked."""
+    for count, gone in ((10, 10), (11, 0)):
+        kind, asset = ("dns_zone", "domains") if count == 10 else ("ssh_key", "ssh_keys")
+        made = (
+            [items.domain(f"zone-{n}.example") for n in range(count)] if count == 10 else [items.ssh_key(n, f"k{n}") for n in range(count)]
+        )
+        setattr(messy.account, asset, made)
+        messy.everything([asset])
+        setattr(messy.account, asset, [])
+        for _ in range(3):
+            pass_time(messy, timedelta(seconds=601))
+            messy.everything([asset])
+        assert strikes(messy, kind)[1] == gone
