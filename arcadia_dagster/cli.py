@@ -33,7 +33,6 @@ from arcadia_dagster.ledger import api_keys
 from arcadia_dagster.ledger.access import AccessError, tenant_role
 from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_named, account_of_team
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
-from arcadia_dagster.ledger.budget import RequestBudget
 from arcadia_dagster.ledger.export import ExportError, Format, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.schema import SchemaError, connect, reason
@@ -502,12 +501,11 @@ def _dagster_home() -> Path:
 def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int, bool]:
     """Run every job once; returns the account and whether all of them succeeded. Raises at once where nothing could succeed."""
     try:
-        token = settings.api_token("inventory")
-        budget = RequestBudget(engine.url, token)
-        client = Client(token, base_url=settings.api_url(), budget=budget, on_wait=_say_wait)
+        # One request, which the shared budget can do without.
+        client = Client(settings.api_token("inventory"), base_url=settings.api_url(), on_wait=_say_wait)
     except ValueError as problem:
         raise settings.SettingsError(str(problem)) from None
-    with budget, client:
+    with client:
         team = client.account()
     settings.api_token("billing")
     account_id = account_of_team(engine, team_uuid=team.team_uuid, name=team.name)

@@ -86,7 +86,7 @@ def test_arcadia_dev_on_the_embedded_database(server_folder, said):
             assert {asset for asset, group in groups.items() if group == "billing"} == BILLING
             schedules, sensors = ui.instigators()
             assert schedules == {name: (cron, "UTC", "RUNNING") for name, cron in SCHEDULES.items()}
-            assert sensors == {"uningested_invoices": "RUNNING", "changed_months": "RUNNING"}
+            assert sensors == {"uningested_invoices": "RUNNING", "changed_months": "RUNNING", "alerts": "RUNNING"}
             assert ui.end_of(ui.materialize("droplets")) == "SUCCESS"
             assert ui.materializations("droplets")
             assert droplets(settings.ledger_url()) == 5

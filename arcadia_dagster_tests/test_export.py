@@ -109,10 +109,11 @@ def in_one_order(rows):
 def test_every_relation_in_every_format_is_what_a_select_says(showcase):
     with showcase.connect() as conn:
         relations = exportable(conn)
-    filled = 0
+    empty = set()
     for name in relations:
         expected = [{key: value for key, value in row.items() if not isinstance(value, bytes)} for row in selected(showcase, name)]
-        filled += bool(expected)
+        if not expected:
+            empty.add(name)
         documents = {"items_document", "csv_document"}
         for form, read in (("csv", read_csv), ("json", read_json), ("parquet", read_parquet)):
             count, out = written(showcase, name, form)
@@ -120,7 +121,7 @@ def test_every_relation_in_every_format_is_what_a_select_says(showcase):
             rows, spell = read(out)
             wanted = [{key: spell(value) for key, value in row.items() if key not in documents} for row in expected]
             assert in_one_order(rows) == in_one_order(wanted), (name, form)
-    assert filled >= len(relations) - 1  # nothing is unknown to the price list
+    assert empty <= {"cloud_match_events", "unknown_products", "cloud_tenants", "cloud_tenant_events", "cloud_balance_snapshots"}
 
 
 def read_csv(out):
@@ -352,11 +353,12 @@ def test_only_what_is_for_others_is_exported(engine, name):
 def test_a_role_is_given_what_it_may_read_and_told_of_nothing_else(engine):
     with engine.connect() as conn:
         conn.execute(text("create role arcadia_export_test"))  # never committed
-        conn.execute(text("grant usage on schema arcadia to arcadia_export_test; grant select on arcadia.waste to arcadia_export_test"))
+        granted = "grant usage on schema arcadia to arcadia_export_test; grant select on arcadia.cloud_accounts to arcadia_export_test"
+        conn.execute(text(granted))
         conn.execute(text("set local role arcadia_export_test"))
-        assert list(exportable(conn)) == ["waste"]
-        assert export(conn, "waste", io.BytesIO(), format="csv") == 0
-        with pytest.raises(ExportError, match=r"there are waste$"):
+        assert list(exportable(conn)) == ["cloud_accounts"]
+        assert export(conn, "cloud_accounts", io.BytesIO(), format="csv") == 0
+        with pytest.raises(ExportError, match=r"there are cloud_accounts$"):
             export(conn, "matched_cost_lines", io.BytesIO(), format="csv")
 
 

@@ -12,8 +12,8 @@ from arcadia_dagster_tests.chaos.faults import FaultyServer
 def ledger_before(postgres_server, template_database):
     """Name of a database with the ledger of an account with a past. Not to be changed."""
     name, before = f"arcadia_before_{uuid.uuid4().hex[:12]}", world.account_before()
-    with world.database(postgres_server, name, template_database) as url, pytest.MonkeyPatch.context() as patch:
-        with FaultyServer([before]) as served:
+    with world.database(postgres_server, name, template_database) as url:
+        with pytest.MonkeyPatch.context() as patch, FaultyServer([before]) as served:
             runs = world.Runs(url, served, before.token, patch)
             failed = runs.everything()
             assert not failed, failed
