@@ -655,7 +655,6 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     conn.execute(text("drop table line_before"))
     conn.execute(text(_QUEUE_OLDER), values)
     if there_are.many:
-        conn.execute(text("set local default_statistics_target to default"))
         conn.execute(
             text("analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, kind, look_up, name_key, resource_id, match_status)")
         )

@@ -16,7 +16,8 @@ from arcadia_dagster.ledger.tables import BY_NAME
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
 # Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is common here (lines whose
-# resource is known) for rare, and would look through all of them once for each. Of its own tables, a rough idea will do.
+# resource is known) for rare, and would look through all of them once for each. Of what is new, a
+# rough idea will do until the server looks for itself.
 FOR_MANY_LINES = (
     "set local work_mem = '64MB'; set local enable_nestloop = off; set local enable_mergejoin = off; set local jit = off;"
     " set local default_statistics_target = 10"
