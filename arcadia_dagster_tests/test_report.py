@@ -16,6 +16,7 @@ from arcadia_dagster import settings as environment
 from arcadia_dagster.digitalocean.kinds import Resource
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import AccountError
+from arcadia_dagster.ledger.export import ExportError
 from arcadia_dagster.report import charts, figures, page
 from arcadia_dagster_tests.books import APRIL, Books, as_json, droplet, item
 from arcadia_dagster_tests.commands import arcadia
@@ -398,8 +399,8 @@ def test_it_is_written_whole_or_not_at_all(engine, tmp_path, monkeypatch):
     page.write(path, found)
     assert path.read_text().endswith("</html>\n")
     before = path.read_text()
-    monkeypatch.setattr(page.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("arcadia_dagster.ledger.export.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(ExportError, match="No space left"):
         page.write(path, read(engine))
     assert path.read_text() == before
     assert [one.name for one in path.parent.iterdir()] == ["report.html"]
@@ -415,4 +416,4 @@ def test_the_command_writes_it_and_says_in_one_sentence_what_is_wrong(books, dat
     assert (done.code, done.sentence) == (1, "arcadia: no account is named 'nobody'; the ledger has 'team-1'")
     done = arcadia("report", "--out", tmp_path, ARCADIA_DATABASE_URL=database_url)
     assert done.code == 1
-    assert "Is a directory" in done.sentence
+    assert done.sentence == f"arcadia: {tmp_path} cannot be written: it is a folder"

@@ -1,10 +1,11 @@
 """The items of an invoice as a document in a file: a JSON array, one item a line, written page by page and read item by item.
 
-So an invoice of any length is kept as one document and never as one list. What the items mean belongs in `invoices.py`.
+So an invoice of any length is kept as one document and never as one list. Also here: what passes for a number in any document. What the
+items mean belongs in `invoices.py`.
 """
 
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, BinaryIO
 
 import msgspec
@@ -54,3 +55,12 @@ def read_items(file: BinaryIO) -> Iterator[Any]:
         text = line.rstrip(b",\n")
         if text not in (b"[", b"]"):
             yield _decode(text)
+
+
+def read_decimal(value: Any) -> Decimal | None:
+    """A number, sent as one or as text; None for anything else, and for those too large or small to be meant, such as 1e999999."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and abs(number.adjusted()) <= 20 else None

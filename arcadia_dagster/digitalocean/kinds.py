@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
 from arcadia_dagster.digitalocean.client import Paging
+from arcadia_dagster.digitalocean.documents import read_decimal
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="deterministic")  # one spelling for one value
 
@@ -160,11 +161,8 @@ def _tags(value: Any) -> tuple[str, ...]:
 def _price(value: Any, *, in_cents: bool) -> Decimal | None:
     if value is None:
         return None
-    try:
-        price = Decimal(str(value))
-    except InvalidOperation:
-        price = Decimal("NaN")
-    if not price.is_finite() or abs(price.adjusted()) > 20:
+    price = read_decimal(value)
+    if price is None:
         raise ValueError(f"{str(value)[:40]!r} is not a price")
     return price / (100 if in_cents else 1)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 from sqlalchemy import Connection, Engine, text
 
-from arcadia_dagster.digitalocean.documents import read_items
+from arcadia_dagster.digitalocean.documents import read_decimal, read_items
 from arcadia_dagster.digitalocean.invoices import (
     Charge,
     InvoiceError,
@@ -73,11 +73,8 @@ class Ingested:
 
 def read_money(value: Any, what: str) -> Decimal:
     """A decimal string of USD as the billing endpoints send it. Raises ValueError that names `what` for anything else."""
-    try:
-        money = Decimal(str(value))
-    except InvalidOperation:
-        money = Decimal("NaN")
-    if not money.is_finite() or abs(money.adjusted()) > 20:  # 1e999999 is a number
+    money = read_decimal(value)
+    if money is None:
         raise ValueError(f"{what}: {str(value)[:40]!r} is not an amount of money")
     return money
 

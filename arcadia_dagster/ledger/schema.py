@@ -45,11 +45,10 @@ def connect(url: URL) -> Engine:
     engine = create_engine(url.set(query={**defaults, **url.query}), pool_pre_ping=True)
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:  # a statement, as poolers refuse start-up options
+    def prepare(connection: Any, _record: object) -> None:  # by statement, as poolers refuse start-up options
         connection.autocommit = True
-        connection.execute("set time zone 'UTC'")
-        # Room for the temporary tables of a long invoice; taken as they grow, and only in sessions that make some.
-        connection.execute("set temp_buffers = '160MB'")
+        # Room for the temporary tables of a long invoice: taken as they grow, and only in sessions that make some.
+        connection.execute("set time zone 'UTC'; set temp_buffers = '160MB'")
         connection.autocommit = False
 
     try:

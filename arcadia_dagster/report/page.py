@@ -3,8 +3,6 @@
 The page needs nothing else: no script, font or address. Every name in it is somebody's, so everything is escaped but our own pictures.
 """
 
-import os
-import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from arcadia_dagster.ledger.export import whole_file
 from arcadia_dagster.report import charts
 from arcadia_dagster.report.figures import CHANGES, MONTHS, MOST_ROWS, Figures, kind_label
 
@@ -80,21 +79,14 @@ def html(figures: Figures) -> str:
 
 
 def write(path: Path, figures: Figures) -> None:
-    """Write the page to `path`, whose folder is made; afterwards the whole page is there, or what was there before. Raises OSError."""
+    """Write the page to `path`, whose folder is made; afterwards the whole page is there, or what was there before.
+
+    Raises OSError where the folder cannot be made, ExportError where the file cannot be written.
+    """
     text = html(figures)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mask = os.umask(0)
-    os.umask(mask)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~mask)  # a temporary file is its maker's alone
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 def _picture(chart: Callable[..., str], *what: Any, **options: Any) -> Markup:

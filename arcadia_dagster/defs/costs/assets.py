@@ -150,8 +150,8 @@ def cost_report(ledger: Ledger) -> dg.MaterializeResult[None]:
         found = figures.read(conn)
     try:
         page.write(path, found)
-    except OSError as problem:
-        raise dg.Failure(f"the report cannot be written to {path}: {problem.strerror or problem}", allow_retries=False) from None
+    except (OSError, ExportError) as problem:
+        raise dg.Failure(f"the report cannot be written: {problem}", allow_retries=False) from None
     metadata: dict[str, Any] = {"path": dg.MetadataValue.path(path)}
     if found.newest is not None:
         metadata |= {

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from arcadia_dagster import settings
 from arcadia_dagster.defs.inventory.assets import LISTING_COMPLETE
@@ -116,9 +117,11 @@ def _troubles(context: dg.SensorEvaluationContext, now: datetime, watching_since
         trouble = _job_trouble(context.instance, name, now, watching_since)
         if trouble is not None:
             yield trouble
-    for key in sorted(repository.asset_graph.asset_check_keys):
-        # An incomplete listing fails its step, or could never be read.
-        found = None if key.name == LISTING_COMPLETE else _check_trouble(context.instance, key)
+    # An incomplete listing fails its step, or could never be read.
+    keys = sorted(key for key in repository.asset_graph.asset_check_keys if key.name != LISTING_COMPLETE)
+    summaries = context.instance.event_log_storage.get_asset_check_summary_records(keys)
+    for key in keys:
+        found = _check_trouble(key, summaries[key].last_completed_check_execution_record)
         if found is not None:
             yield f"check:{key.asset_key.to_user_string()}:{key.name}", found
 
@@ -169,8 +172,7 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
     return " ".join([*sentences[:_STEPS_TOLD], *([f"And {more} more."] if more > 0 else [])])
 
 
-def _check_trouble(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Trouble | None:
-    record = instance.event_log_storage.get_asset_check_summary_records([key])[key].last_completed_check_execution_record
+def _check_trouble(key: dg.AssetCheckKey, record: AssetCheckExecutionRecord | None) -> Trouble | None:
     event = record and record.event and record.event.get_dagster_event()
     if not event:
         return None

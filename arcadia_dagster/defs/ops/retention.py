@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from arcadia_dagster.defs.scheduling import SCHEDULED
+from arcadia_dagster.defs.scheduling import SCHEDULED, schedule
 
 KEEP_DAYS = 14
 BATCH = 500
@@ -36,9 +36,4 @@ def prune_runs() -> None:
     delete_old_runs()
 
 
-prune_runs_schedule = dg.ScheduleDefinition(
-    job=prune_runs,
-    cron_schedule=SCHEDULED["prune_runs"].cron,
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
+prune_runs_schedule = schedule(prune_runs)

@@ -36,8 +36,7 @@ def plain(text: str) -> str:
 def post(address: str, text: str, about: Mapping[str, Any]) -> None:
     """Post `{"text": text, "arcadia": about}`; `about` is for programs, under one name that means nothing to a chat.
 
-    Raises WebhookError unless the answer
-    is 2xx within ten seconds.
+    Raises WebhookError unless the answer is 2xx within ten seconds.
     """
     body = {"text": plain(text), "arcadia": about}
     request = urllib.request.Request(  # noqa: S310  # settings see to it that the address is of http or https
