@@ -522,6 +522,7 @@ def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int,
         succeeded &= runner.run(job_name, op_config=config if takes_config else {})
     for tags in runner.waiting_invoice_ranges(engine):
         succeeded &= runner.run("ingest_invoices", tags=tags)
+    succeeded &= runner.run("check_ledger")
     return account_id, succeeded
 
 
@@ -546,8 +547,6 @@ class _Runner:
 
         _dagster_home()
         self.instance = dg.DagsterInstance.get()
-        # Dagster opens a connection for every query it makes, unless told that this process stays: a third of the time of a sync.
-        self.instance.optimize_for_webserver(statement_timeout=0, pool_recycle=1800, max_overflow=10)
         end_abandoned_runs(self.instance)
         self.definitions: dg.Definitions = defs()
 

@@ -136,6 +136,7 @@ def test_assets_jobs_schedules_and_sensor_have_their_agreed_names():
         "sync_backups": ("41 * * * *", "UTC"),
         "record_balance": ("7 * * * *", "UTC"),
         "discover_invoices": ("23 2 * * *", "UTC"),
+        "check_ledger": ("19 3 * * *", "UTC"),
         "write_report": ("37 3 * * *", "UTC"),
         "prune_runs": ("11 4 * * *", "UTC"),
     }

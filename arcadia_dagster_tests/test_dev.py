@@ -40,6 +40,7 @@ SCHEDULES = {
     "sync_backups_schedule": "41 * * * *",
     "record_balance_schedule": "7 * * * *",
     "discover_invoices_schedule": "23 2 * * *",
+    "check_ledger_schedule": "19 3 * * *",
     "write_report_schedule": "37 3 * * *",
     "prune_runs_schedule": "11 4 * * *",
 }

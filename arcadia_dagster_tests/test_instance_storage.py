@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import serialize_value
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from arcadia_dagster.ledger.schema import DatabaseDown
 
@@ -45,6 +47,36 @@ def test_runs_and_events_are_kept_in_a_schema_of_their_own_in_the_ledger_s_datab
     engine.dispose()
     assert tables["dagster"] > 10
     assert "public" not in tables
+
+
+def backends(instance):
+    """The server processes that serve this database, but for the one that asks."""
+    with instance.event_log_storage.index_connection() as connection:
+        return {row[0] for row in connection.execute(text("select pid from pg_stat_activity where datname = current_database()"))}
+
+
+def test_one_connection_serves_a_whole_run_is_replaced_when_it_is_lost_and_closed_at_the_end(storage_url):
+    with dg.DagsterInstance.get() as instance:
+        (before,) = backends(instance)
+        assert dg.materialize([something], instance=instance).success
+        assert backends(instance) == {before}
+        engine = create_engine(storage_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(text("select pg_terminate_backend(:pid)"), {"pid": before})
+        assert dg.materialize([something], instance=instance).success
+        (after,) = backends(instance)
+        assert after != before
+    with engine.connect() as connection:
+        left = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        assert connection.scalar(text(left)) == 0
+
+
+def test_threads_that_ask_at_once_do_not_wait_for_each_other(storage_url):
+    with dg.DagsterInstance.get() as instance, contextlib.ExitStack() as held:
+        for storage in [instance.event_log_storage, instance.run_storage] * 4:
+            held.enter_context(storage._connect() if hasattr(storage, "_connect") else storage.connect())
+        assert len(backends(instance)) == 9
+        assert instance.get_runs() == []
 
 
 def test_the_instance_file_says_what_it_is_meant_to(storage_url):

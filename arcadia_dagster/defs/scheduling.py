@@ -33,6 +33,7 @@ SCHEDULED = {
     "record_balance": Scheduled("7 * * * *", "billing"),
     "discover_invoices": Scheduled("23 2 * * *", "billing"),
     # After the day's invoices have been discovered and ingested.
+    "check_ledger": Scheduled("19 3 * * *", None),
     "write_report": Scheduled("37 3 * * *", None),
     "prune_runs": Scheduled("11 4 * * *", None),
 }

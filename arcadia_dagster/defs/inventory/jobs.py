@@ -10,9 +10,14 @@ def _assets(job: str) -> list[str]:
     return [kind.asset for kind in KINDS.values() if kind.asset and kind.job == job]
 
 
+# These read all that the ledger ever held, so they have a job of their own.
+_of_all_time = dg.AssetSelection.checks(
+    *(dg.AssetCheckKey(dg.AssetKey("project_resources"), name) for name in ("tombstones_are_proven", "no_secret_is_kept"))
+)
+
 sync_inventory = dg.define_asset_job(
     "sync_inventory",
-    selection=["tenants", *_assets("sync_inventory"), "project_resources"],
+    selection=dg.AssetSelection.assets("tenants", *_assets("sync_inventory"), "project_resources") - _of_all_time,
     description="Everything that the account has and pays for by the hour, which project it is in, and whose it is.",
 )
 sync_catalogue = dg.define_asset_job(
@@ -23,6 +28,9 @@ sync_catalogue = dg.define_asset_job(
 sync_snapshots = dg.define_asset_job(
     "sync_snapshots", selection=_assets("sync_snapshots"), description="Snapshots of droplets and volumes."
 )
+check_ledger = dg.define_asset_job(
+    "check_ledger", selection=_of_all_time, description="That nothing left the ledger without proof, and that it keeps no secret."
+)
 sync_backups = dg.define_asset_job("sync_backups", selection=_assets("sync_backups"), description="Backups of droplets.")
 
 schedules = [
@@ -30,4 +38,5 @@ schedules = [
     schedule(sync_catalogue),
     schedule(sync_snapshots),
     schedule(sync_backups),
+    schedule(check_ledger),
 ]
