@@ -150,8 +150,6 @@ def judge(fault, target, runs, mark, failed, before, after, undisturbed):
         outcome = "told" if different and "told" in fault.outcomes else "healed"
         if different and outcome == "healed":
             problems += [f"complete, but {line}" for line in different[:3]]
-    if (fault.name, target.name) == ("total too low", "vector_databases"):  # nothing else says where that list ends: see the README
-        return "told", []
     if outcome not in fault.outcomes and not (fault.name == "empty" and outcome == "named"):
         problems.append(f"it was {outcome}")
     return outcome, problems
