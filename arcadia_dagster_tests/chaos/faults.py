@@ -98,6 +98,15 @@ def _ids_as_text(asked):
     return {**asked.body, asked.key: [text(item) for item in asked.body[asked.key]]}
 
 
+def _ids_as_numbers(asked):
+    """Text of digits that names things comes as a number."""
+
+    def number(name, value):
+        return int(value) if (name == "id" or name.endswith("_id")) and isinstance(value, str) and value.isdecimal() else value
+
+    return {**asked.body, asked.key: [{name: number(name, value) for name, value in item.items()} for item in asked.body[asked.key]]}
+
+
 def _garbled(asked):
     """Every field of the first item but those that name it is of a type that nobody expects."""
 
@@ -171,6 +180,7 @@ FAULTS = [
     _fault("TLS handshake", "it breaks off", "incomplete, named", wire=tls.BROKEN, words="cannot reach .*(EOF|SSL)"),
     Fault("empty", "a complete list of nothing", "one strike each, no more", _empty, outcomes=frozenset({"told"})),
     Fault("ids as text", "numbers that name things come as text", "the same things", _ids_as_text, outcomes=HEALS),
+    Fault("ids as numbers", "digits that name things come as numbers", "the same things", _ids_as_numbers, outcomes=HEALS),
     _fault("100 MB", "a body without end", "named, memory bounded", wire="huge", words=f"exceeds|{_NO_DOCUMENT}"),
     _fault("clock jumps", "the Date header, and with it the limits' reset, is a year ahead", "nothing", wire="clock",
            outcomes=frozenset({"healed"})),

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import resource
+from collections import Counter
 
 import pytest
 
@@ -79,7 +80,7 @@ def attack(fault, names, *, before, undisturbed, copy_of_before, monkeypatch, fo
         return []
     touched = {ASKED_BY.get(target.name, target.name) for target in targets}
     without = set().union(*(GO_WITHOUT.get(target.name, set()) for target in targets))
-    scope = None if neighbours is None else sorted((touched | without | set(neighbours)) & world.JOB_OF.keys())
+    scope = None if neighbours is None else sorted(_with_what_they_need(touched | without | set(neighbours)) & world.JOB_OF.keys())
     https = fault.wire in (tls.UNTRUSTED, tls.BROKEN)
     with FaultyServer([now], https=folder if https else None) as served:
         if https:
@@ -108,6 +109,11 @@ def attack(fault, names, *, before, undisturbed, copy_of_before, monkeypatch, fo
         note(fault=fault.name, target=name, outcome=outcome, wrong=problems)
     note(fault=fault.name, target=None, outcome=None, wrong=wrong)
     return wrong
+
+
+def _with_what_they_need(assets):
+    """Buckets are known from the walk, which walks the projects that the ledger knows; the new server's are not those of before."""
+    return assets | ({"projects", "project_resources"} if assets & {"spaces_buckets", "project_resources"} else set())
 
 
 def judge(fault, target, runs, mark, failed, before, after, undisturbed):
@@ -200,9 +206,11 @@ def money(before, after):
 
 
 def healed(fault, after, undisturbed, scope):
+    if fault.name.startswith("ids as"):  # the documents that were kept are those that came, with other digests
+        after, undisturbed = ({**said, "invoices": Counter(row[:13] for row in said["invoices"])} for said in (after, undisturbed))
     if scope is None:
         # What was told wrongly and then rightly is two events, as it would be had it been true.
-        without = ("events",) if "told" in fault.outcomes or fault.name == "ids as text" else ()
+        without = ("events",) if "told" in fault.outcomes or fault.name.startswith("ids as") else ()
         return [f"not healed: {line}" for line in world.difference(undisturbed, after, without=without)[:12]]
     kinds = {world.KIND_OF[asset] for asset in scope if asset in world.KIND_OF} | ({"invoice"} if "invoices" in scope else set())
     return [
