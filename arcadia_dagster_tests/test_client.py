@@ -736,7 +736,20 @@ def test_a_list_is_read_to_its_end_whatever_it_says_of_its_length(server: Server
 @pytest.mark.parametrize(("paging", "says"), [(Paging.META, {"meta": {"total": 3}}), (Paging.TOTAL, {"total": 3})])
 def test_fewer_items_than_the_total_are_no_listing(server: Server, client: Client, paging: Paging, says: Any) -> None:
     server.reply = lambda request: body([1, 2] if request.page == 1 else [], **says)
-    assert "2 items, " in incomplete(droplets(client, paging=paging))
+    assert "2 distinct items" in incomplete(droplets(client, paging=paging))
+
+
+@pytest.mark.parametrize(("paging", "total"), [(Paging.META, {"meta": {"total": 2}}), (Paging.TOTAL, {"total": 2})])
+def test_a_total_that_is_too_low_hides_nothing_where_nothing_else_ends_the_list(
+    server: Server, client: Client, paging: Paging, total: Any
+) -> None:
+    pages = [[1, 2], [3, 4]]
+    server.reply = lambda request: body(pages[request.page - 1] if request.page <= 2 else [], **total)
+    assert "4 distinct items where meta.total says 2" in incomplete(droplets(client, paging=paging))
+    server.reply = lambda request: body([1, 2], **total)  # it knows no pages
+    listing = droplets(client, paging=paging)
+    assert listing.complete
+    assert (ids(listing), listing.requests) == ([1, 2], 2)
 
 
 @pytest.mark.parametrize("paging", Paging)

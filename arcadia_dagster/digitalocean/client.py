@@ -279,8 +279,8 @@ class Client:
 
         Pages are asked for by number, because `links` name the provider's host and not the configured one. The last
         page is the one without `links.pages.next`, unless `meta.total` says that there are more items. A list that may
-        leave both out, and does, is read on until a page is empty: a page that is not full proves nothing, because the
-        provider may allow less to a page than was asked for.
+        leave both out, and does, or that says no more than a total, is read on until a page is empty: a page that is not
+        full proves nothing, because the provider may allow less to a page than was asked for.
 
         A read that does not add up (an item on two pages, a total that changes or is not reached) is done once more
         from page 1. What cannot be seen: between two pages, an item on a page already read is deleted and another is
@@ -356,10 +356,10 @@ class Client:
             if None not in (total, page.total) and total != page.total:
                 return f"meta.total went from {total} to {page.total} while it was read"
             total = total if page.total is None else page.total
+            if page.is_last(known=known, read=len(items), total=total):
+                break
             if page.items and body == previous:
                 return f"page {number} is page {number - 1} again"
-            if page.is_last(read=len(items), total=total):
-                break
             if len(items) == known:
                 return f"page {number} brings nothing new and is not the last ({len(items)} items, meta.total {total})"
             if total is not None and len(items) > total:
@@ -617,13 +617,13 @@ class _Page:
         has_next: bool | None = bool(_inner(_inner(body, "links"), "pages").get("next"))
         if not has_next and paging in (Paging.META, Paging.TOTAL):
             pages = _count(meta.get("pages"), "meta.pages", as_text=True)
-            has_next = number < pages if pages is not None else None if total is None else False
+            has_next = number < pages if pages is not None else None
         return cls(items=items, total=total, has_next=has_next)
 
-    def is_last(self, *, read: int, total: int | None) -> bool:
-        """Whether the list ends here, with `read` items of `total`."""
-        if self.has_next is None:
-            return not self.items
+    def is_last(self, *, known: int, read: int, total: int | None) -> bool:
+        """Whether the list ends here, with `read` items of `total`, `known` of them before this page."""
+        if self.has_next is None:  # a total alone is not believed: it may be too low
+            return not self.items or known == read == total
         return not self.has_next and (total is None or read >= total)
 
 

@@ -4,6 +4,7 @@ Belongs here: the faults and how they are made on the wire. What they may do to 
 """
 
 import asyncio
+import inspect
 import json
 import re
 import socket
@@ -13,8 +14,11 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode
 
 from arcadia_dagster.demo.server import SimulatedServer
+from arcadia_dagster.digitalocean.client import Client
+from arcadia_dagster_tests.chaos import tls
 
 PAGE = 2  # items: what a reply holds at most, whatever is asked for, so that a few items are several pages
+_TRIES = inspect.signature(Client).parameters["attempts"].default
 HTML = b"<!doctype html><html><body><h1>Sign in to the network</h1></body></html>"
 
 
@@ -94,6 +98,15 @@ def _ids_as_text(asked):
     return {**asked.body, asked.key: [text(item) for item in asked.body[asked.key]]}
 
 
+def _ids_as_numbers(asked):
+    """Text of digits that names things comes as a number."""
+
+    def number(name, value):
+        return int(value) if (name == "id" or name.endswith("_id")) and isinstance(value, str) and value.isdecimal() else value
+
+    return {**asked.body, asked.key: [{name: number(name, value) for name, value in item.items()} for item in asked.body[asked.key]]}
+
+
 def _garbled(asked):
     """Every field of the first item but those that name it is of a type that nobody expects."""
 
@@ -118,48 +131,59 @@ class Fault:
     headers: dict = field(default_factory=dict)
     outcomes: frozenset = frozenset({"named"})  # what may become of a listing: named (incomplete, with the reason), healed, told
     lists_only: bool = True
+    words: str = ""  # a pattern of what the sentence that names it must say
     needs: str | None = None  # "pages": several of them; "total": the reply says how many items there are
     hurry: int = 60
 
 
 def _status(status, says, **more):
-    return Fault(f"{status}", says, "incomplete, named", status=status, lists_only=False, **more)
+    return Fault(f"{status}", says, "incomplete, named", status=status, lists_only=False, words=f"HTTP {status}", **more)
+
+
+def _fault(*said, **more):
+    return Fault(*said, lists_only=False, **more)
 
 
 HEALS = frozenset({"named", "healed"})
+_NO_LIST, _NO_DOCUMENT = "is not a list of objects", "is not a JSON object|something else"
 FAULTS = [
     _status(401, "the token is not accepted"),
     _status(403, "the token may not"),
     _status(404, "there is no such thing"),
     _status(408, "the request took too long"),
     _status(429, "too many requests, without retry-after"),
-    Fault("429 retry-after", "too many requests, wait a second", "incomplete, named", status=429, headers={"retry-after": "1"},
-          lists_only=False),
+    _fault("429 retry-after", "too many requests, wait a second", "incomplete, named", status=429, headers={"retry-after": "1"},
+           words="HTTP 429"),
     _status(500, "the provider has a fault"),
-    Fault("502 HTML", "a gateway's page", "incomplete, named", status=502, wire="html", lists_only=False),
-    Fault("200 HTML", "a captive portal's page", "incomplete, named", status=200, wire="html", lists_only=False),
-    Fault("cut JSON", "the text ends in the middle, the length agrees", "incomplete, named", wire="cut", lists_only=False),
-    Fault("null items", "[null, null]", "incomplete, named", lambda asked: {**asked.body, asked.key: [None, None]}),
-    Fault("null list", "null where the list stands", "incomplete, named", lambda asked: {**asked.body, asked.key: None}),
-    Fault("list for object", "[{...}]", "incomplete, named", lambda asked: [asked.body], lists_only=False),
-    Fault("lists for items", "[[], []]", "incomplete, named", lambda asked: {**asked.body, asked.key: [[], []]}),
+    _fault("502 HTML", "a gateway's page", "incomplete, named", status=502, wire="html", words="HTTP 502"),
+    _fault("200 HTML", "a captive portal's page", "incomplete, named", status=200, wire="html", words=_NO_DOCUMENT),
+    _fault("cut JSON", "the text ends in the middle, the length agrees", "incomplete, named", wire="cut", words="cut off"),
+    Fault("null items", "[null, null]", "incomplete, named", lambda asked: {**asked.body, asked.key: [None, None]}, words=_NO_LIST),
+    Fault("null list", "null where the list stands", "incomplete, named", lambda asked: {**asked.body, asked.key: None}, words=_NO_LIST),
+    _fault("list for object", "[{...}]", "incomplete, named", lambda asked: [asked.body], words=_NO_DOCUMENT),
+    Fault("lists for items", "[[], []]", "incomplete, named", lambda asked: {**asked.body, asked.key: [[], []]}, words=_NO_LIST),
     Fault("garbled item", "fields of other types", "no strike, named or recorded", _garbled, outcomes=HEALS | {"told"}),
     Fault("total too high", "meta.total is 7 more", "incomplete, named", lambda asked: with_total(asked.body, len(asked.everything) + 7),
-          needs="total"),
+          needs="total", words="total"),
     Fault("total too low", "meta.total is 1 less", "incomplete, named", lambda asked: with_total(asked.body, len(asked.everything) - 1),
-          needs="total"),
-    Fault("no total", "meta.total is missing", "incomplete, or read to the end", _without_total, needs="total", outcomes=HEALS),
-    Fault("item twice", "an item on two pages, another on none", "incomplete, named", _twice, needs="pages"),
+          needs="total", words="total"),
+    Fault("no total", "meta.total is missing", "incomplete, or read to the end", _without_total, needs="total", outcomes=HEALS,
+          words="total"),
+    Fault("item twice", "an item on two pages, another on none", "incomplete, named", _twice, needs="pages", words="add up"),
     Fault("item vanishes", "deleted while pages are read", "read again", _vanishing, needs="pages", outcomes=HEALS | {"told"}),
-    Fault("page repeats", "page 1 whatever is asked for", "incomplete, named", _repeats, needs="pages"),
-    Fault("hangs", "a connection that never answers", "time-out, named", wire="hang", lists_only=False, hurry=100),
-    Fault("drips", "a byte now and then", "time-out, named", wire="drip", lists_only=False, hurry=150),
-    Fault("reset", "reset in the middle of the body", "incomplete, named", wire="reset", lists_only=False),
+    Fault("page repeats", "page 1 whatever is asked for", "incomplete, named", _repeats, needs="pages", words="add up"),
+    _fault("hangs", "a connection that never answers", "time-out, named", wire="hang", hurry=100, words="in time"),
+    _fault("drips", "a byte now and then", "time-out, named", wire="drip", hurry=150, words="took too long"),
+    _fault("reset", "reset in the middle of the body", "incomplete, named", wire="reset", words="connection to .* broke"),
+    _fault("TLS untrusted", "a certificate that nobody vouches for", "incomplete, named", wire=tls.UNTRUSTED,
+           words="cannot reach .*certificate"),
+    _fault("TLS handshake", "it breaks off", "incomplete, named", wire=tls.BROKEN, words="cannot reach .*(EOF|SSL)"),
     Fault("empty", "a complete list of nothing", "one strike each, no more", _empty, outcomes=frozenset({"told"})),
     Fault("ids as text", "numbers that name things come as text", "the same things", _ids_as_text, outcomes=HEALS),
-    Fault("100 MB", "a body without end", "named, memory bounded", wire="huge", lists_only=False),
-    Fault("clock jumps", "the Date header, and with it the limits' reset, is a year ahead", "nothing", wire="clock",
-          outcomes=frozenset({"healed"}), lists_only=False),
+    Fault("ids as numbers", "digits that name things come as numbers", "the same things", _ids_as_numbers, outcomes=HEALS),
+    _fault("100 MB", "a body without end", "named, memory bounded", wire="huge", words=f"exceeds|{_NO_DOCUMENT}"),
+    _fault("clock jumps", "the Date header, and with it the limits' reset, is a year ahead", "nothing", wire="clock",
+           outcomes=frozenset({"healed"})),
 ]  # fmt: skip
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
@@ -180,18 +204,43 @@ class Target:
 class FaultyServer(SimulatedServer):
     """Serves accounts in small pages; while `fault` is set, the requests of `targets` get it instead of what is right.
 
-    `hit` holds the names of the targets whose fault was really given.
+    `hit` holds the names of the targets whose fault was really given. With `https`, a folder for its certificates, it is asked through
+    `front` alone, at whose connections the faults of TLS are: all of them, where the account itself is a target; else those that follow
+    a request of a target, as the request's own is there already and is cut.
     """
 
-    def __init__(self, accounts, **options):
+    def __init__(self, accounts, *, https=None, **options):
         super().__init__(accounts, **options)
         self.fault, self.targets, self.hit, self.state = None, [], set(), {}
+        self._https, self.front = https, None
+
+    @property
+    def url(self):
+        return super().url if self.front is None else self.front.url
+
+    def start(self):
+        super().start()
+        if self._https is not None:
+            self.front = tls.Front(self._port, self._https, lambda: self.hit.update(self._everything_at_once()))
+        return self
+
+    def stop(self):
+        if self.front is not None:
+            self.front.close()
+        super().stop()
 
     def attack(self, fault, targets):
         self.fault, self.targets, self.hit, self.state = fault, targets, set(), {}
+        if self.front is not None and self._everything_at_once():
+            self.front.always = fault.wire
+
+    def _everything_at_once(self):
+        return {target.name for target in self.targets if target.name == "account"}
 
     def relent(self):
         self.fault, self.targets = None, []
+        if self.front is not None:
+            self.front.always, self.front.spoil = None, []
 
     def _app(self):
         inner = super()._app()
@@ -239,6 +288,11 @@ class FaultyServer(SimulatedServer):
         if fault.wire == "clock":
             ahead = {b"date": b"Sat, 12 May 2029 06:00:00 GMT", b"ratelimit-reset": b"1900000000", b"ratelimit-remaining": b"4000"}
             return await _send(send, 200, {**headers, **ahead}, body)
+        if fault.wire in (tls.UNTRUSTED, tls.BROKEN):
+            # This is the first try of the request; but for a certificate, it is tried again as often as anything.
+            self.front.spoil += [fault.wire] * (1 if fault.wire == tls.UNTRUSTED else _TRIES - 1)
+            transport.abort()
+            return await _until_hung_up(receive)
         if fault.wire == "hang":
             return await _until_hung_up(receive)
         if fault.wire in ("drip", "reset", "huge"):

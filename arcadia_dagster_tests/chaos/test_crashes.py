@@ -162,10 +162,14 @@ def test_a_database_server_killed_at_any_moment_recovers_and_costs_nothing(seed,
     assert done.code == 0, done.out + done.err
 
 
-@pytest.mark.parametrize("count", [2, 4] if ALL else [2])
-def test_several_syncs_at_once_are_as_one(count, served, copy_of_before, undisturbed, tmp_path):
+@pytest.mark.parametrize(("count", "seed"), [(2, 0)] if not ALL else [(count, seed) for seed in range(5) for count in (2, 4)])
+def test_several_syncs_at_once_are_as_one(count, seed, served, copy_of_before, undisturbed, tmp_path):
+    """The first at once, the others within seconds of it."""
     _, variables = served
-    together = [start("sync", **variables, **address(copy_of_before), ARCADIA_HOME=tmp_path) for _ in range(count)]
+    chance, together = random.Random(f"{SEED} {count} at once {seed}"), []
+    for _ in range(count):
+        together.append(start("sync", **variables, **address(copy_of_before), ARCADIA_HOME=tmp_path))
+        time.sleep(chance.choice([0.0, 0.2, 1.0, 2.0]))
     done = [end(process) for process in together]
     wrong = world.difference(undisturbed, said(copy_of_before), without=("events",))
     events = world.difference(undisturbed, said(copy_of_before), tables=["events"])
