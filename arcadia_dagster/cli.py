@@ -29,9 +29,18 @@ from sqlalchemy.exc import DBAPIError
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
+from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger import api_keys
 from arcadia_dagster.ledger.access import AccessError, tenant_role
-from arcadia_dagster.ledger.accounts import AccountError, account_for_import, account_named, account_of_team
+from arcadia_dagster.ledger.accounts import (
+    AccountError,
+    account_for_import,
+    account_named,
+    account_of_team,
+    accounts_of,
+    doubts,
+    note_no_account,
+)
 from arcadia_dagster.ledger.billing import Ingested, import_csv, outcomes_of
 from arcadia_dagster.ledger.export import ExportError, Format, export, whole_file
 from arcadia_dagster.ledger.matching import rematch
@@ -107,7 +116,7 @@ def demo() -> None:
         for name in settings.TOKEN_VARIABLES:
             os.environ.pop(name, None)
         for account in accounts:
-            os.environ |= {"DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
+            os.environ |= {"DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url, "ARCADIA_ACCOUNTS_FILE": ""}
             console.print(f"Simulated account {account.team_name!r} at {server.url}")
             account_id, succeeded = _sync_everything(engine, allow_mass_deletion=False)
             all_succeeded &= succeeded
@@ -123,6 +132,9 @@ def demo() -> None:
 
 @app.command()
 def sync(
+    account: Annotated[
+        str | None, typer.Option(help="One of the accounts that the accounts' file names; all of them, one after another, unless given.")
+    ] = None,
     allow_mass_deletion: Annotated[
         bool,
         typer.Option(
@@ -131,11 +143,17 @@ def sync(
         ),
     ] = False,
 ) -> None:
-    """Read everything once from the configured account: inventory, billing, matching.
+    """Read everything once from the configured account, or from each of several: inventory, billing, matching.
 
-    Needs DO_API_TOKEN (or DO_API_TOKEN_FILE). Exit code 0 only if every step succeeded.
+    Needs DO_API_TOKEN (or DO_API_TOKEN_FILE), or an accounts' file. Exit code 0 only if every step succeeded, of every account.
     """
+    names = settings.account_names()
+    if account is not None and account not in names:
+        known = f"it names {', '.join(names)}" if names else "there is no accounts' file"
+        raise AccountError(f"there is no account {account!r} to sync: {known}")
     with _ledger() as engine:
+        if len(names) > 1:
+            raise typer.Exit(0 if _sync_accounts(engine, [account] if account else names, allow_mass_deletion=allow_mass_deletion) else 1)
         account_id, succeeded = _sync_everything(engine, allow_mass_deletion=allow_mass_deletion)
         _show_resources(engine, account_id)
         _show_month_to_date(engine, account_id)
@@ -193,6 +211,7 @@ def dev(
 ) -> None:
     """Start the Dagster UI and daemon on the same database. Stop with Ctrl-C."""
     _listen(host, port).close()
+    settings.account_names()  # a file that is wrong is told here, and not by a UI without anything in it
     with _ledger():
         home = _dagster_home()
         console.print(f"Dagster UI: http://{host}:{port} (Ctrl-C stops it)", highlight=False)
@@ -220,19 +239,37 @@ def dev(
 
 
 @app.command()
-def status() -> None:
-    """Show what is in the ledger, how old it is, and what is unmatched."""
+def status(
+    account: Annotated[
+        str | None, typer.Option(help="One account in full: its name in the accounts' file, its team's name or uuid.")
+    ] = None,
+) -> None:
+    """Show what is in the ledger, how old it is, and what is unmatched; of several accounts, how each of them is."""
+    names = settings.account_names()
     with _ledger() as engine, engine.connect() as conn:
         accounts = conn.execute(text("select account_id, name, team_uuid from arcadia.cloud_accounts order by 1")).all()
+        if account is not None:
+            account_id = accounts_of(conn, names, "inventory").get(account) or account_named(conn, account)
+            accounts = [one for one in accounts if one.account_id == account_id]
+            if not accounts:
+                raise AccountError(f"nothing is known of an account {account!r} yet; arcadia status names those that are known")
+        elif len(names) > 1:
+            _show_accounts(engine, names)
+            led = {*accounts_of(conn, names, "inventory").values(), *accounts_of(conn, names, "billing").values()}
+            others = [one.name for one in accounts if one.account_id not in led]
+            if others:
+                console.print(f"Besides: {', '.join(others)}", markup=False, highlight=False, soft_wrap=True)
+            console.print("One of them in full: [bold]arcadia status --account NAME[/bold]")
+            return
         if not accounts:
             console.print("The ledger is empty. Run [bold]arcadia demo[/bold], [bold]arcadia sync[/bold] or [bold]arcadia import[/bold].")
-        for account in accounts:
-            console.rule(f"{escape(account.name)}  [dim]{account.team_uuid or 'imported invoices only'}[/dim]", align="left")
-            _show_resources(engine, account.account_id)
-            _show_balance(engine, account.account_id)
-            _show_month_to_date(engine, account.account_id)
-            _show_matching(engine, account.account_id)
-            _show_unknown_products(engine, account.account_id)
+        for one in accounts:
+            console.rule(f"{escape(one.name)}  [dim]{one.team_uuid or 'imported invoices only'}[/dim]", align="left")
+            _show_resources(engine, one.account_id)
+            _show_balance(engine, one.account_id)
+            _show_month_to_date(engine, one.account_id)
+            _show_matching(engine, one.account_id)
+            _show_unknown_products(engine, one.account_id)
 
 
 @app.command()
@@ -498,31 +535,67 @@ def _dagster_home() -> Path:
     return directory
 
 
-def _sync_everything(engine: Engine, *, allow_mass_deletion: bool) -> tuple[int, bool]:
-    """Run every job once; returns the account and whether all of them succeeded. Raises at once where nothing could succeed."""
+def _sync_accounts(engine: Engine, names: Sequence[str], *, allow_mass_deletion: bool) -> bool:
+    """Sync several accounts, one after another, then what is of the ledger as a whole; returns whether all of it succeeded.
+
+    One account's failure is its own: the others are synced all the same.
+    """
+    runner = _Runner()
+    failed: list[str] = []
+    for name in names:
+        console.rule(f"[bold]{name}[/bold]", align="left")
+        try:
+            _, succeeded = _sync_everything(engine, runner, allow_mass_deletion=allow_mass_deletion, name=name)
+        except (settings.SettingsError, ProviderError) as problem:
+            note_no_account(engine, name, "inventory", str(problem))
+            _complain(f"arcadia: {name}: {problem}")
+            succeeded = False
+        if not succeeded:
+            failed.append(name)
+    console.rule(align="left")
+    succeeded = runner.run("check_inventory") & runner.run("check_ledger")
+    _show_accounts(engine, names)
+    said = f"{len(names) - len(failed)} of {len(names)} accounts are synced"
+    console.print(f"{said}; not {', '.join(failed)}" if failed else said, highlight=False, soft_wrap=True)
+    return succeeded and not failed
+
+
+def _sync_everything(
+    engine: Engine, runner: "_Runner | None" = None, *, allow_mass_deletion: bool, name: str | None = None
+) -> tuple[int, bool]:
+    """Run every job once, of the account that the accounts' file calls `name` where it names several; returns the account and whether all
+    of them succeeded. Raises at once where nothing could succeed.
+    """
     try:
         # One request, which the shared budget can do without.
-        client = Client(settings.api_token("inventory"), base_url=settings.api_url(), on_wait=_say_wait)
+        client = Client(
+            settings.api_token("inventory", name),
+            base_url=settings.api_url(),
+            on_wait=_say_wait,
+            token_place=settings.token_place("inventory", name),
+        )
     except ValueError as problem:
         raise settings.SettingsError(str(problem)) from None
     with client:
         team = client.account()
-    settings.api_token("billing")
+    settings.api_token("billing", name)
     account_id = account_of_team(engine, team_uuid=team.team_uuid, name=team.name)
 
-    began = time.monotonic()
-    with console.status("Starting Dagster"):
-        runner = _Runner()
-    _say_step("Dagster started", began)
+    runner = runner or _Runner()
     config = {"config": {"allow_mass_deletion": True}} if allow_mass_deletion else {}
     succeeded = True
     # The walk of the projects, in sync_inventory, comes after the other listings, so that everything is attributed in this very sync.
     for job_name in ("sync_catalogue", "sync_snapshots", "sync_backups", "sync_inventory", "record_balance", "discover_invoices"):
         takes_config = job_name.startswith("sync_")
-        succeeded &= runner.run(job_name, op_config=config if takes_config else {})
-    for tags in runner.waiting_invoice_ranges(engine):
+        succeeded &= runner.run(job_name, op_config=config if takes_config else {}, account=name)
+    billed = None
+    if name is not None:
+        with engine.connect() as conn:
+            billed = accounts_of(conn, [name], "billing").get(name, account_id)
+    for tags in runner.waiting_invoice_ranges(engine, billed):
         succeeded &= runner.run("ingest_invoices", tags=tags)
-    succeeded &= runner.run("check_ledger")
+    if name is None:
+        succeeded &= runner.run("check_ledger")
     return account_id, succeeded
 
 
@@ -545,15 +618,26 @@ class _Runner:
         from arcadia_dagster.definitions import defs
         from arcadia_dagster.defs.scheduling import end_abandoned_runs
 
+        began = time.monotonic()
         _dagster_home()
-        self.instance = dg.DagsterInstance.get()
-        end_abandoned_runs(self.instance)
-        self.definitions: dg.Definitions = defs()
+        with console.status("Starting Dagster"):
+            self.instance = dg.DagsterInstance.get()
+            end_abandoned_runs(self.instance)
+            self.definitions: dg.Definitions = defs()
+        _say_step("Dagster started", began)
 
-    def run(self, job_name: str, *, op_config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None) -> bool:
+    def run(
+        self,
+        job_name: str,
+        *,
+        op_config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        account: str | None = None,
+    ) -> bool:
         """Run one job with a line of progress; prints one sentence for each step that failed. Returns whether all succeeded."""
         from dagster._core.events import RunFailureReason
 
+        from arcadia_dagster.defs.accounts import ACCOUNT_TAG
         from arcadia_dagster.defs.resources import WAITS
         from arcadia_dagster.defs.scheduling import process_tags
 
@@ -583,7 +667,8 @@ class _Runner:
                 instance=self.instance,
                 run_id=run_id,
                 run_config=config,
-                tags={**(tags or {}), **process_tags()},
+                partition_key=account,
+                tags={**(tags or {}), **({ACCOUNT_TAG: account} if account else {}), **process_tags()},
                 raise_on_error=False,
             )
         numbers = [
@@ -607,13 +692,13 @@ class _Runner:
                     _complain(f"  {job_name}: {error.cls_name}: {error.message.strip()}" if error else f"  {job_name}: {event.message}")
         return bool(result.success)
 
-    def waiting_invoice_ranges(self, engine: Engine) -> list[dict[str, str]]:
+    def waiting_invoice_ranges(self, engine: Engine, account_id: int | None) -> list[dict[str, str]]:
         """Run tags for the account's invoices that are not ingested, in as few runs as ranges of partitions allow."""
         from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, waiting_invoices
         from arcadia_dagster.defs.billing.partitions import invoice_partitions
 
         name = str(invoice_partitions.name)
-        wanted = waiting_invoices(engine, retry_failed=True)
+        wanted = waiting_invoices(engine, account_id, retry_failed=True)
         known = self.instance.get_dynamic_partitions(name)
         missing = [key for key in wanted if key not in set(known)]
         if missing:  # the ledger is older than Dagster's storage
@@ -674,6 +759,46 @@ def _age(moment: datetime | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit} ago"
     return "just now" if seconds < 60 else f"{seconds} s ago"
+
+
+# What is refused that could never be read is no trouble; what could be read before is.
+_ACCOUNTS = """
+    with named as (
+        select c.name, array_agg(distinct account_id) as ids, string_agg(distinct a.name, ', ') as team,
+               string_agg(distinct c.error, '; ') as no_token
+          from arcadia.configured_accounts c left join arcadia.cloud_accounts a using (account_id)
+         where c.name = any(:names) group by c.name)
+    select name, team, no_token,
+           (select min(started_at) from arcadia.listings where account_id = any(ids) and kind = any(:kinds)) as read_at,
+           (select string_agg(l.kind || ': ' || s.error, '; ' order by l.kind) from arcadia.listings l
+             cross join lateral (select error from arcadia.cloud_sync_runs s where s.account_id = l.account_id and s.kind = l.kind
+                                    and finished_at is not null order by s.started_at desc, s.sync_run_id desc limit 1) s
+             where account_id = any(ids) and s.error is not null) as unread,
+           (select count(*) from arcadia.cloud_invoices where account_id = any(ids) and status = 'failed') as failed
+      from named"""
+
+
+def _show_accounts(engine: Engine, names: Sequence[str]) -> None:
+    """Each account of the accounts' file: its team, when all that `sync_inventory` reads was last read in full, and what is wrong."""
+    from arcadia_dagster.ledger.attribution import WALK
+
+    kinds = [WALK, *(kind.name for kind in KINDS.values() if kind.job == "sync_inventory")]
+    with engine.connect() as conn:
+        known = {row.name: row for row in conn.execute(text(_ACCOUNTS), {"names": list(names), "kinds": kinds})}
+        doubted: dict[str, list[str]] = {}
+        for name, sentence in doubts(conn, names):
+            doubted.setdefault(name, []).append(sentence)
+    table = _table("account", "team", "last complete sync, UTC", "", "trouble", title="Accounts")
+    for name in names:
+        row = known.get(name)
+        if row is None:
+            table.add_row(name, "", "", "never", "")
+            continue
+        failed = [f"{row.failed} invoices could not be ingested"] if row.failed else []
+        trouble = "; ".join([*filter(None, (row.no_token, row.unread)), *failed, *doubted.get(name, [])])
+        read_at = f"{row.read_at:%Y-%m-%d %H:%M}" if row.read_at else ""
+        table.add_row(name, escape(row.team or ""), read_at, _age(row.read_at), f"[red]{escape(trouble)}[/red]" if trouble else "none")
+    console.print(table)
 
 
 def _show_balance(engine: Engine, account_id: int) -> None:

@@ -3,7 +3,9 @@
 Knows no Dagster. It opens no connection itself; asking for the ledger's address starts the embedded server where no other is named.
 """
 
+import contextlib
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -14,7 +16,10 @@ import platformdirs
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from arcadia_dagster.accounts_file import AccountsFileError, TokenPlace, Tokens, read_accounts
+
 Purpose = Literal["inventory", "billing"]
+PURPOSES: tuple[Purpose, ...] = ("inventory", "billing")
 
 DAGSTER_SCHEMA = "dagster"
 
@@ -32,12 +37,27 @@ class SettingsError(ValueError):
     """A variable is missing or cannot be used. Its text is one sentence for the user and never holds a secret."""
 
 
-def api_token(purpose: Purpose) -> str:
-    """The provider's token for inventory or billing: the one of that purpose first, then the common ones; each also as `..._FILE`.
+def account_names() -> tuple[str, ...]:
+    """The accounts that the accounts' file names, in its order; none where there is no file. Raises SettingsError if it is wrong."""
+    return tuple(_accounts())
 
-    A value `vault:PATH#FIELD` is read from HashiCorp Vault, each time anew, so that a token changed there is used from the next run on.
-    Raises SettingsError when none is configured, or the first that is cannot be used.
+
+def token_place(purpose: Purpose, account: str | None = None) -> str:
+    """Where the token for a purpose is said to be, in words for a person: a variable, or a key of the accounts' file."""
+    place = _token_place(purpose, account)
+    return "DO_API_TOKEN" if place is None else f"{place.key} in {accounts_file()}"
+
+
+def api_token(purpose: Purpose, account: str | None = None) -> str:
+    """The provider's token for inventory or billing. Raises SettingsError when none is configured, or the one that is cannot be used.
+
+    With an accounts' file, that of the account, which must be named where there are several. Else the one of that purpose first, then the
+    common ones; each also as `..._FILE`. A value `vault:PATH#FIELD` is read from HashiCorp Vault, each time anew, so that a token changed
+    there is used from the next run on.
     """
+    place = _token_place(purpose, account)
+    if place is not None:
+        return _token_at(place)
     for name in _token_variables(purpose):
         if token := _variable(name):
             return _usable_token(_from_vault(token, name) if token.startswith(_VAULT) else token, name)
@@ -50,9 +70,20 @@ def api_token(purpose: Purpose) -> str:
     )
 
 
+def all_tokens() -> list[str]:
+    """Every token that is configured, of all accounts and purposes; those that cannot be had are left out, and nobody can leak them."""
+    accounts: Sequence[str | None] = account_names() or (None,)
+    found = []
+    for account in accounts:
+        for purpose in PURPOSES:
+            with contextlib.suppress(SettingsError):
+                found.append(api_token(purpose, account))
+    return found
+
+
 def token_is_configured(purpose: Purpose) -> bool:
-    """Whether any variable names a token for this purpose. Does not look whether it is usable."""
-    return any(_variable(name) or _variable(f"{name}_FILE") for name in _token_variables(purpose))
+    """Whether the accounts' file or any variable names a token for this purpose. Does not look whether it is usable."""
+    return bool(_accounts()) or any(_variable(name) or _variable(f"{name}_FILE") for name in _token_variables(purpose))
 
 
 def api_url() -> str:
@@ -98,6 +129,18 @@ def hurry() -> int:
 def internal_project() -> str | None:
     """Name of the project that orphans fall back to; None when it is turned off by an empty value."""
     return os.environ.get("ARCADIA_INTERNAL_PROJECT", "skyai-internal").strip() or None
+
+
+def accounts_file() -> Path | None:
+    """The file that names the accounts, absolute: ARCADIA_ACCOUNTS_FILE, else `arcadia.toml` in the working folder where there is one.
+
+    None where there is none, or the variable is there and empty.
+    """
+    value = os.environ.get("ARCADIA_ACCOUNTS_FILE")
+    if value is None:
+        path = Path("arcadia.toml").absolute()
+        return path if path.exists() else None
+    return Path(value.strip()).expanduser().absolute() if value.strip() else None
 
 
 def tenants_file() -> Path | None:
@@ -232,6 +275,39 @@ def _amount(name: str, default: _Default) -> Decimal | _Default:
     if not amount.is_finite() or amount < 0:
         raise SettingsError(f"{name} must be a number, 0 or more, not {value!r}")
     return amount
+
+
+def _accounts() -> dict[str, Tokens]:
+    file = accounts_file()
+    try:
+        return {} if file is None else read_accounts(file)
+    except AccountsFileError as problem:
+        raise SettingsError(str(problem)) from None
+
+
+def _token_place(purpose: Purpose, account: str | None) -> TokenPlace | None:
+    """Where the accounts' file says the token is; None: there is no file, and the variables say it."""
+    accounts = _accounts()
+    if account is None and len(accounts) > 1:
+        raise SettingsError(f"{accounts_file()} names {len(accounts)} accounts, and it is not said which of them is meant")
+    if account is not None and account not in accounts:
+        raise SettingsError(f"there is no account {account} in {accounts_file() or 'an accounts file, as none is there'}")
+    for name, tokens in accounts.items():
+        if account in (None, name):
+            return tokens.inventory if purpose == "inventory" else tokens.billing
+    return None
+
+
+def _token_at(place: TokenPlace) -> str:
+    file = accounts_file()
+    name = f"{place.key} in {file}"
+    if place.way == "token_file":
+        path = (file.parent if file else Path()) / Path(place.value).expanduser()
+        return _usable_token(_read(str(path), name, "the token"), f"{path}, which {name} names,")
+    token = _variable(place.value) if place.way == "token_env" else place.value
+    if token is None:
+        raise SettingsError(f"{name} names the variable {place.value}, which is not set where this runs")
+    return _usable_token(_from_vault(token, name) if token.startswith(_VAULT) else token, name)
 
 
 def _token_variables(purpose: Purpose) -> tuple[str, ...]:

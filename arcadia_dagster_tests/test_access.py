@@ -33,7 +33,7 @@ NOBODYS = {"focus_services"}  # words of FOCUS, the same for all
 REFUSED = {
     "alembic_version", "schema_views", "tenant_rules", "cloud_tenant_events", "cloud_sync_runs", "cloud_balance_snapshots", "rematch_queue",
     "project_memberships", "match_rate", "focus_1_2", "focus_1_4", "focus_billing_period", "focus_cost_and_usage", "focus_invoice_detail",
-    *access.OWNER_ONLY,
+    "configured_accounts", *access.OWNER_ONLY,
 }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""The two things that assets are given: the provider's API and the ledger's database. Settings come from the environment, at run time."""
+"""The two things that assets are given: the provider's API and the ledger's database. Settings come from the environment, at run time.
+
+Of several accounts, a run reads the one whose partition it materialises.
+"""
 
 from typing import Literal
 
@@ -7,9 +10,10 @@ from pydantic import PrivateAttr
 from sqlalchemy import Engine
 
 from arcadia_dagster import settings
+from arcadia_dagster.defs.accounts import account_of_run
 from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.embedded_postgres import EmbeddedPostgresError
-from arcadia_dagster.ledger.accounts import account_of_team
+from arcadia_dagster.ledger.accounts import account_of_team, note_account, note_no_account
 from arcadia_dagster.ledger.budget import RequestBudget
 from arcadia_dagster.ledger.schema import SchemaError, connect
 
@@ -17,16 +21,31 @@ WAITS = "waits"  # begins what a run says while it waits for the provider
 
 
 class DigitalOcean(dg.ConfigurableResource[None]):
-    """The DigitalOcean API with the token for one purpose; one client for all steps of a run, its requests counted in the ledger."""
+    """The DigitalOcean API with the token for one purpose; one client of an account for all steps of a run, its requests counted in the
+    ledger.
+    """
 
     purpose: Literal["inventory", "billing"]
-    _client: Client | None = PrivateAttr(default=None)
-    _budget: RequestBudget | None = PrivateAttr(default=None)
+    _account: str | None = PrivateAttr(default=None)
+    _clients: dict[str | None, tuple[Client, RequestBudget]] = PrivateAttr(default_factory=dict)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Take the account of the run's partition; none where there are not several."""
+        self._account = None if context.run is None else account_of_run(context.run)
+
+    @property
+    def account(self) -> str | None:
+        """The account of the run, by its name in the accounts' file; None where there are not several, or the run is of none."""
+        return self._account
 
     @property
     def client(self) -> Client:
-        """The run's client. Raises Failure, not to be retried, where no usable token or address is configured."""
-        if self._client is None:
+        """The client of the run's account. Raises Failure, not to be retried, where no usable token or address is configured."""
+        return self.client_of(self._account)
+
+    def client_of(self, account: str | None) -> Client:
+        """The run's client of an account. Raises as `client` does."""
+        if account not in self._clients:
             log = dg.get_dagster_logger()
 
             def say(seconds: float, reason: str) -> None:
@@ -34,34 +53,35 @@ class DigitalOcean(dg.ConfigurableResource[None]):
                     log.info(f"{WAITS} {seconds:.0f} s {reason}")
 
             try:
-                token = settings.api_token(self.purpose)
-                self._budget = RequestBudget(settings.ledger_url(), token)
-                self._client = Client(
+                token = settings.api_token(self.purpose, account)
+                budget = RequestBudget(settings.ledger_url(), token)
+                client = Client(
                     token,
                     base_url=settings.api_url(),
                     timeout=30 / settings.hurry(),
                     backoff=0.5 / settings.hurry(),
-                    budget=self._budget,
+                    budget=budget,
                     on_wait=say,
+                    token_place=settings.token_place(self.purpose, account),
                 )
             except (ValueError, EmbeddedPostgresError) as problem:
                 raise dg.Failure(str(problem), allow_retries=False) from None
-        return self._client
+            self._clients[account] = client, budget
+        return self._clients[account][0]
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Close the connections."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        if self._budget is not None:
-            self._budget.close()
-            self._budget = None
+        for client, budget in self._clients.values():
+            client.close()
+            budget.close()
+        self._clients.clear()
 
 
 class Ledger(dg.ConfigurableResource[None]):
     """The ledger's database; its schema is made or migrated at first use."""
 
     _engine: Engine | None = PrivateAttr(default=None)
+    _noted: dict[tuple[str, str], int] = PrivateAttr(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -73,16 +93,32 @@ class Ledger(dg.ConfigurableResource[None]):
                 raise dg.Failure(str(problem), allow_retries=False) from None
         return self._engine
 
-    def account(self, client: Client) -> int:
-        """The account_id of the team that the client's token belongs to."""
+    def account(self, api: DigitalOcean, name: str | None = None) -> int:
+        """The account_id of the team that the token leads to: that of the run's account, or of the one of this name in the accounts' file.
+
+        Where there are several, it is noted where each of their tokens leads to, once in a run.
+        """
+        name = name or api.account
+        if name is not None and (api.purpose, name) in self._noted:
+            return self._noted[api.purpose, name]
         try:
-            team = client.account()
-        except ProviderError as problem:
-            raise failure(problem) from None
-        return account_of_team(self.engine, team_uuid=team.team_uuid, name=team.name)
+            try:
+                team = api.client_of(name).account()
+            except ProviderError as problem:
+                raise failure(problem) from None
+        except dg.Failure as problem:
+            if name is not None:
+                note_no_account(self.engine, name, api.purpose, problem.description or "")
+            raise
+        account_id = account_of_team(self.engine, team_uuid=team.team_uuid, name=team.name)
+        if name is not None:
+            note_account(self.engine, name, api.purpose, account_id)
+            self._noted[api.purpose, name] = account_id
+        return account_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Close the connections."""
+        self._noted.clear()
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None

@@ -1,10 +1,11 @@
 """When jobs run, and how long after that what they make is late; how every schedule and sensor behaves: it skips, with the reason, while it
-has no token that it needs, or the previous run is not done.
+has no token that it needs, or the previous run is not done. Of several accounts, each has a run of its own, and each is skipped alone.
 
 A run that a command made in its own process has no daemon to notice when that process is killed, so that is seen to here as well.
 """
 
 import socket
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -13,12 +14,13 @@ import psutil
 from dagster import DagsterRunStatus
 
 from arcadia_dagster import settings
+from arcadia_dagster.defs.accounts import ACCOUNT_TAG, ACCOUNTS, PARTITION_TAG, account_of_run, account_tags
 
 Purpose = Literal["inventory", "billing"] | None  # of the token that is needed; None: none is
 
 
 class Scheduled(NamedTuple):
-    """When a job runs (cron, UTC) and which token it needs."""
+    """When a job runs (cron, UTC) and which token it needs. What needs one runs once for each of several accounts."""
 
     cron: str
     purpose: Purpose
@@ -37,6 +39,10 @@ SCHEDULED = {
     "write_report": Scheduled("37 3 * * *", None),
     "prune_runs": Scheduled("11 4 * * *", None),
 }
+INGESTS = "ingest_invoices"  # which a sensor starts
+if ACCOUNTS:
+    # What looks at the ledger as a whole, and is too much to be done again for each account.
+    SCHEDULED["check_inventory"] = Scheduled("9-59/15 * * * *", None)
 
 NOT_DONE = [
     DagsterRunStatus.QUEUED,
@@ -69,13 +75,47 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> None:
 
 def reason_to_skip(instance: dg.DagsterInstance, job_name: str, purpose: Purpose) -> str | None:
     """Why a job should not be launched now, as a sentence; None: it should. `purpose` is its token's."""
-    if purpose is not None and not settings.token_is_configured(purpose):
-        return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
+    try:
+        if purpose is not None and not settings.token_is_configured(purpose):
+            return "No DigitalOcean token is configured: set DO_API_TOKEN (or DO_API_TOKEN_FILE) where the daemon runs."
+    except settings.SettingsError as problem:
+        return str(problem)
     end_abandoned_runs(instance)
     if running := instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=NOT_DONE), limit=1):
         run = running[0]
         return f"The previous run of {job_name}, {run.run_id}, is still {run.status.value.lower()}."
     return None
+
+
+def busy_accounts(instance: dg.DagsterInstance, job_name: str) -> dict[str, str]:
+    """The accounts whose previous run of a job is not done, each with that run's id."""
+    end_abandoned_runs(instance)
+    running = instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=NOT_DONE))
+    return {name: run.run_id for run in running if (name := account_of_run(run)) is not None}
+
+
+def newest_runs(instance: dg.DagsterInstance, job_name: str) -> dict[str | None, dg.RunRecord | None]:
+    """The newest finished run of a job, None if there is none: under None, or under each of several accounts where they have their own."""
+    finished = dg.RunsFilter(job_name=job_name, statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE])
+    scheduled = SCHEDULED.get(job_name)
+    if not ACCOUNTS or not (job_name == INGESTS or (scheduled and scheduled.purpose)):
+        return {None: next(iter(instance.get_run_records(finished, limit=1)), None)}
+    found: dict[str | None, dg.RunRecord | None] = {}
+    # Two ticks' worth of runs have one of each, but for accounts that are in trouble.
+    for record in instance.get_run_records(finished, limit=2 * len(ACCOUNTS)):
+        if (name := account_of_run(record.dagster_run)) is not None:
+            found.setdefault(name, record)
+    tag = ACCOUNT_TAG if job_name == INGESTS else PARTITION_TAG
+    for name in ACCOUNTS:
+        if name not in found:
+            of_account = dg.RunsFilter(job_name=job_name, statuses=finished.statuses, tags={tag: name})
+            found[name] = next(iter(instance.get_run_records(of_account, limit=1)), None)
+    return found
+
+
+def still_busy(job_name: str, busy: Sequence[str]) -> str:
+    """That accounts are skipped, as a sentence."""
+    return f"The previous run of {job_name} is not done for {', '.join(busy)}."
 
 
 def patience(job_name: str) -> timedelta:
@@ -109,8 +149,21 @@ def schedule(job: Any) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
-    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def tick(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.RunRequest | dg.SkipReason:
+        if ACCOUNTS and purpose is not None:
+            return _tick_of_accounts(context, job_name)
         reason = reason_to_skip(context.instance, job_name, purpose)
         return dg.RunRequest() if reason is None else dg.SkipReason(reason)
 
     return tick
+
+
+def _tick_of_accounts(context: dg.ScheduleEvaluationContext, job_name: str) -> list[dg.RunRequest] | dg.SkipReason:
+    """A run for each account but those whose previous one is not done. That a token cannot be had is for its run to say."""
+    busy = busy_accounts(context.instance, job_name)
+    free = [name for name in ACCOUNTS if name not in busy]
+    if not free:
+        return dg.SkipReason(still_busy(job_name, list(busy)))
+    if busy:  # a tick that requests runs cannot say more
+        context.log.info(still_busy(job_name, list(busy)))
+    return [dg.RunRequest(run_key=name, partition_key=name, tags={PARTITION_TAG: name, **account_tags(name)}) for name in free]

@@ -166,6 +166,7 @@ class Client:
         backoff: float = 0.5,
         budget: SharedBudget | None = None,
         on_wait: Callable[[float, str], None] | None = None,
+        token_place: str = "DO_API_TOKEN",  # noqa: S107 - where it is
     ) -> None:
         """Prepare a client; nothing is sent yet.
 
@@ -173,16 +174,18 @@ class Client:
         and as much longer as 64 KB a second need for what it brings.
         `backoff` is the wait before the first retry, in seconds; it doubles from one to the next, and a random part of
         the first is added. `on_wait(seconds, reason)` is told of each wait, before it; the reason follows the words "waits 5 s".
+        `token_place` says in errors where a person finds the token.
 
         Raises ValueError for a token or an address that cannot be one.
         """
         self._base = _base_address(base_url)
         token = token.strip()
         if not re.fullmatch(r"[\x21-\x7e]+", token):  # httpx prints the header that it cannot send, token and all
-            raise ValueError("the API token is empty or holds spaces or characters outside ASCII; check DO_API_TOKEN")
+            raise ValueError(f"the API token is empty or holds spaces or characters outside ASCII; check {token_place}")
         self._secret = re.compile(rf"(?<!\w){re.escape(token)}(?!\w)")
         self._attempts = attempts
         self._backoff = backoff
+        self._token_place = token_place
         self._on_wait = on_wait or (lambda _seconds, _reason: None)
         self._timeout = timeout
         self._budget = _Budget(self._on_wait)
@@ -529,8 +532,8 @@ class Client:
         wait = _number(reply.headers.get("retry-after")) or 0.0
         if not (status in {408, 429} or status >= 500) or wait > _MAX_WAIT:
             kind_of_error = {401: TokenRejected, 404: NotFound}.get(status, ProviderError)
-            return kind_of_error(**what, advice=_advice(status, wait))
-        error = ProviderError(**what, advice=_advice(status, wait))
+            return kind_of_error(**what, advice=_advice(status, wait, self._token_place))
+        error = ProviderError(**what, advice=_advice(status, wait, self._token_place))
         if wait > 0:
             reason = f"as the provider asks to; {kind}: HTTP {status}"
             self._budget.hold(wait, reason)
@@ -545,7 +548,7 @@ class Client:
 _NOT_THE_API = "check that DIGITALOCEAN_API_URL is the address of the API"
 
 
-def _advice(status: int, wait: float) -> str:
+def _advice(status: int, wait: float, token_place: str) -> str:
     if wait > _MAX_WAIT:
         return f"the provider asks to wait for {wait:.0f} s: run again after that"
     if status == 429:
@@ -553,7 +556,7 @@ def _advice(status: int, wait: float) -> str:
     if status == 408 or status >= 500:
         return "the provider has a fault: run again later"
     return {
-        401: "the token was not accepted: check DO_API_TOKEN",
+        401: f"the token was not accepted: check {token_place}",
         404: "it does not exist, or this is not the API: check DIGITALOCEAN_API_URL",
     }.get(status, "trying again does not help" if status >= 400 else _NOT_THE_API)
 

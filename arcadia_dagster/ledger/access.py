@@ -19,7 +19,7 @@ OWNER_ONLY = ("api_keys", "request_budgets", "request_counts")
 # Which release made the schema: no secret to who is granted it, and every program of ours looks there first.
 _EDITION = ("alembic_version", "schema_views")
 # What analysts have no use for: the queues and notes of the programs that fill the ledger.
-_INTERNAL = ("rematch_queue", "project_memberships")
+_INTERNAL = ("rematch_queue", "project_memberships", "configured_accounts")
 
 _READERS = "readers"  # the policy that lets admins and analysts see all rows
 

@@ -1,4 +1,9 @@
-"""The accounts that every other row belongs to. Which token belongs to which team is the provider's to say, not ours."""
+"""The accounts that every other row belongs to. Which token belongs to which team is the provider's to say, not ours.
+
+Of the names that an accounts' file gives to tokens, only where they led to is kept here; what is in the file, `accounts_file.py` reads.
+"""
+
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine, text
 
@@ -64,3 +69,70 @@ def account_for_import(engine: Engine, name: str) -> int:
                 {"name": name},
             ).scalar_one()
         )
+
+
+def note_account(engine: Engine, name: str, purpose: str, account_id: int) -> None:
+    """Note that the token for a purpose of the account that the accounts' file calls `name` leads to this account."""
+    with engine.begin() as conn:
+        conn.execute(
+            text(
+                "insert into arcadia.configured_accounts as c (name, purpose, account_id, tried_at)"
+                " values (:name, :purpose, :account_id, now()) on conflict (name, purpose) do update set account_id = excluded.account_id,"
+                " former_account_id = case when c.account_id <> excluded.account_id then c.account_id else c.former_account_id end,"
+                " changed_at = case when c.account_id <> excluded.account_id then now() else c.changed_at end,"
+                " tried_at = now(), error = null"
+            ),
+            {"name": name, "purpose": purpose, "account_id": account_id},
+        )
+
+
+def note_no_account(engine: Engine, name: str, purpose: str, error: str) -> None:
+    """Note why that token led nowhere. What it led to before stays known."""
+    with engine.begin() as conn:
+        conn.execute(
+            text(
+                "insert into arcadia.configured_accounts (name, purpose, tried_at, error) values (:name, :purpose, now(), :error)"
+                " on conflict (name, purpose) do update set tried_at = now(), error = excluded.error"
+            ),
+            {"name": name, "purpose": purpose, "error": error},
+        )
+
+
+def accounts_of(conn: Connection, names: Sequence[str], purpose: str) -> dict[str, int]:
+    """The account_id that each of these names led to last, in the order of the names; those that led to none are left out."""
+    rows = conn.execute(
+        text("select name, account_id from arcadia.configured_accounts where purpose = :purpose and account_id is not null"),
+        {"purpose": purpose},
+    ).all()
+    known = {row.name: int(row.account_id) for row in rows}
+    return {name: known[name] for name in names if name in known}
+
+
+def doubts(conn: Connection, names: Sequence[str]) -> list[tuple[str, str]]:
+    """What a person ought to look at in where these names lead to, as (name, sentence): no harm to the ledger, whose rows are the teams'.
+
+    Two names of one team, a name whose tokens are of two teams, and, for a week, one that has come to lead to another team.
+    """
+    rows = conn.execute(
+        text(
+            """
+            with led as (
+                select c.*, a.name as team, f.name as former from arcadia.configured_accounts c
+                  join arcadia.cloud_accounts a using (account_id) left join arcadia.cloud_accounts f on f.account_id = c.former_account_id
+                 where c.name = any(:names))
+            select name, format('%s lead to one and the same team, %s: it is read once for each of them',
+                                string_agg(name, ' and ' order by name) over (partition by account_id), team) as doubt
+              from (select distinct name, account_id, team from led) o
+             where account_id in (select account_id from led group by 1 having count(distinct name) > 1)
+            union all
+            select i.name, format('the tokens of %s are of two teams: inventory is read of %s, and billing of %s', i.name, i.team, b.team)
+              from led i join led b using (name) where i.purpose = 'inventory' and b.purpose = 'billing' and i.account_id <> b.account_id
+            union all
+            select name, format('the %s token of %s leads to the team %s since %s UTC, and led to %s before', purpose, name, team,
+                                to_char(changed_at, 'YYYY-MM-DD HH24:MI'), former)
+              from led where changed_at > now() - interval '7 days' and former_account_id <> account_id
+             order by 1, 2"""
+        ),
+        {"names": list(names)},
+    ).all()
+    return [(row.name, row.doubt) for row in rows]

@@ -330,6 +330,20 @@ cloud_tenant_events = Table(
     comment="What happened to tenants. Append-only; no foreign key, as events outlive what they tell of",
 )
 
+configured_accounts = Table(
+    "configured_accounts",
+    metadata,
+    Column("name", Text, primary_key=True, comment="As the accounts' file names it"),
+    Column("purpose", Text, primary_key=True, comment="Of the token: inventory or billing"),
+    Column("account_id", BigInteger, ForeignKey(_account), comment="The account that the token led to last; NULL: to none yet"),
+    Column("former_account_id", BigInteger, ForeignKey(_account), comment="The other one that the name led to before"),
+    Column("changed_at", _time, comment="Since when it leads to another"),
+    Column("tried_at", _time, nullable=False, comment="When the token was last used"),
+    Column("error", Text, comment="Why it led nowhere then; NULL: it did lead to the account"),
+    CheckConstraint("purpose in ('inventory', 'billing')", name="purpose"),
+    comment="Where the tokens of the accounts' file lead to. Empty where it does not name several",
+)
+
 request_budgets = Table(
     "request_budgets",
     metadata,

@@ -1,12 +1,14 @@
 """Balance, invoices and cost lines as assets. Reading documents, adding up and matching are the ledger's."""
 
 import tempfile
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 from sqlalchemy import text
 
+from arcadia_dagster.defs.accounts import ACCOUNT_TAG, ACCOUNTS, account_partitions
 from arcadia_dagster.defs.billing.partitions import invoice_partitions, invoice_uuid_of, partition_key
 from arcadia_dagster.defs.inventory.assets import RETRIES
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
@@ -16,10 +18,11 @@ from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.inventory import list_invoices, read_invoice_preview
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.ledger import billing
+from arcadia_dagster.ledger.accounts import accounts_of
 from arcadia_dagster.ledger.reconcile import Changes, begin, finish
 from arcadia_dagster.ledger.tables import cloud_balance_snapshots, cloud_cost_lines, cloud_invoices
 
-POOL = "digitalocean_billing"
+POOL = None if ACCOUNTS else "digitalocean_billing"
 
 
 @dg.asset(
@@ -28,14 +31,14 @@ POOL = "digitalocean_billing"
     kinds={"digitalocean", "postgres"},
     owners=["team:finance"],
     metadata=table_metadata(cloud_balance_snapshots),
+    partitions_def=account_partitions,
     pool=POOL,
     retry_policy=RETRIES,
     freshness_policy=fresh("record_balance"),
 )
 def balance_snapshots(billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Keep one reading of the balance."""
-    client = billing_api.client
-    account_id = ledger.account(client)
+    account_id, client = ledger.account(billing_api), billing_api.client
     try:
         row = billing.record_balance(
             ledger.engine, account_id, client.get("/v2/customers/my/balance", kind="balance", scope="billing:read")
@@ -68,14 +71,14 @@ def balance_snapshots(billing_api: DigitalOcean, ledger: Ledger) -> dg.Materiali
     kinds={"digitalocean", "postgres"},
     owners=["team:finance"],
     metadata=table_metadata(cloud_invoices),
+    partitions_def=account_partitions,
     pool=POOL,
     retry_policy=RETRIES,
     freshness_policy=fresh("discover_invoices"),
 )
 def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Record the invoices that exist and add their partitions. None is ever taken away."""
-    client = billing_api.client
-    account_id = ledger.account(client)
+    account_id, client = ledger.account(billing_api), billing_api.client
     run = begin(ledger.engine, account_id=account_id, kind="invoice", dagster_run_id=context.run.run_id)
     before = client.requests
     try:
@@ -117,14 +120,14 @@ def invoices(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledge
     kinds={"digitalocean", "postgres"},
     owners=["team:finance"],
     metadata=table_metadata(cloud_cost_lines, "month_to_date_lines"),
+    partitions_def=account_partitions,
     pool=POOL,
     retry_policy=RETRIES,
     freshness_policy=fresh("discover_invoices"),
 )
 def invoice_preview(billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
     """Read the preview and its items, and store them in place of the last ones of that month."""
-    client = billing_api.client
-    account_id = ledger.account(client)
+    account_id, client = ledger.account(billing_api), billing_api.client
     before = client.requests
     stated: billing.Preview | None = None
     try:
@@ -170,7 +173,7 @@ def _no_preview(requests: int, why: str) -> dg.MaterializeResult[None]:
     group_name="billing",
     description="The lines of each invoice, replaced as a whole and matched to resources as they are stored. The JSON items carry the ids,"
     " the CSV is the printed document. An invoice that cannot be read fails alone and keeps its documents.",
-    deps=[invoices],
+    deps=[dg.AssetDep(invoices, partition_mapping=dg.AllPartitionMapping()) if ACCOUNTS else invoices],
     partitions_def=invoice_partitions,
     backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"digitalocean", "postgres"},
@@ -181,27 +184,39 @@ def _no_preview(requests: int, why: str) -> dg.MaterializeResult[None]:
     freshness_policy=FRESH_MONTHLY,
 )
 def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, ledger: Ledger) -> dg.MaterializeResult[None]:
-    """Ingest the invoices of this run's partitions, oldest first."""
-    client = billing_api.client
-    account_id = ledger.account(client)
-    before = client.requests
+    """Ingest the invoices of this run's partitions, oldest first, each with the token of its account."""
     keys = context.partition_keys  # each look at it asks Dagster's storage again
+    requests = 0
     done: dict[str, billing.Ingested] = {}
     failed: dict[str, str] = {}
-    broken: ProviderError | None = None
-    for key in keys:
-        invoice_uuid = invoice_uuid_of(key)
+    again = False
+    for account, its_keys in _by_account(context, ledger, keys).items():
+        if ACCOUNTS and account is None:
+            failed |= dict.fromkeys(its_keys, "it belongs to no account that a token of the accounts' file leads to")
+            continue
         try:
-            _refuse_foreign(ledger, account_id, invoice_uuid)
-            done[key] = _ingest(client, ledger, account_id, invoice_uuid)
-        except ProviderError as problem:
-            billing.fail(ledger.engine, account_id, invoice_uuid, str(problem))
-            failed[key] = str(problem)
-            broken = problem
-        except InvoiceError as problem:
-            failed[key] = str(problem)
-        if len(keys) > 1 and (len(done) + len(failed)) % 25 == 0:
-            context.log.info(f"{len(done) + len(failed)} of {len(keys)} invoices read")
+            account_id, client = ledger.account(billing_api, account), billing_api.client_of(account)
+        except dg.Failure as problem:
+            if account is None:
+                raise
+            failed |= dict.fromkeys(its_keys, f"{account}: {problem.description}")
+            again = problem.allow_retries
+            continue
+        before = client.requests
+        for key in its_keys:
+            invoice_uuid = invoice_uuid_of(key)
+            try:
+                _refuse_foreign(ledger, account_id, invoice_uuid)
+                done[key] = _ingest(client, ledger, account_id, invoice_uuid)
+            except ProviderError as problem:
+                billing.fail(ledger.engine, account_id, invoice_uuid, str(problem))
+                failed[key] = str(problem)
+                again = failure(problem).allow_retries
+            except InvoiceError as problem:
+                failed[key] = str(problem)
+            if len(keys) > 1 and (len(done) + len(failed)) % 25 == 0:
+                context.log.info(f"{len(done) + len(failed)} of {len(keys)} invoices read")
+        requests += client.requests - before
     total = sum((one.line_total for one in done.values()), Decimal(0))
     outcomes: dict[str, int] = {}
     for one in done.values():
@@ -212,7 +227,7 @@ def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, led
         "invoices": len(done),
         "invoices_written": sum(one.written for one in done.values()),
         "invoices_failed": len(failed),
-        "requests": client.requests - before,
+        "requests": requests,
         "line_total_usd": str(total),
         "lines_by_outcome": bars(sorted(outcomes.items(), key=lambda item: -item[1])),
     }
@@ -224,9 +239,32 @@ def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, led
         raise dg.Failure(
             f"{len(failed)} of {len(keys)} invoices could not be ingested; the others were. The first: {first}",
             metadata={**metadata, "failed": dg.MetadataValue.md("\n".join(f"- `{key}`: {why}" for key, why in failed.items()))},
-            allow_retries=broken is not None and failure(broken).allow_retries,
+            allow_retries=again,
         )
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _by_account(context: dg.AssetExecutionContext, ledger: Ledger, keys: Sequence[str]) -> dict[str | None, list[str]]:
+    """The invoices of a run by the account that the accounts' file names; all under None where it does not name several.
+
+    A run of one account is tagged with it, whoever started it.
+    """
+    if not ACCOUNTS:
+        return {None: list(keys)}
+    with ledger.engine.connect() as conn:
+        names = {account_id: name for name, account_id in reversed(accounts_of(conn, ACCOUNTS, "billing").items())}
+        rows = conn.execute(
+            text("select invoice_uuid, account_id from arcadia.cloud_invoices where invoice_uuid = any(:uuids)"),
+            {"uuids": [invoice_uuid_of(key) for key in keys]},
+        ).all()
+    owners = {row.invoice_uuid: names.get(row.account_id) for row in rows}
+    found: dict[str | None, list[str]] = {}
+    for key in keys:
+        found.setdefault(owners.get(invoice_uuid_of(key)), []).append(key)
+    only = next(iter(found))
+    if len(found) == 1 and only is not None:
+        context.instance.add_run_tags(context.run.run_id, {ACCOUNT_TAG: only})
+    return found
 
 
 def _refuse_foreign(ledger: Ledger, account_id: int, invoice_uuid: str) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 from sqlalchemy import Engine, text
 
+from arcadia_dagster.defs.accounts import ACCOUNTS, account_tags
 from arcadia_dagster.defs.billing.partitions import invoice_partitions, partition_key
 from arcadia_dagster.defs.resources import Ledger
-from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
+from arcadia_dagster.defs.scheduling import INGESTS, busy_accounts, reason_to_skip, schedule, still_busy
+from arcadia_dagster.ledger.accounts import accounts_of
 
 record_balance = dg.define_asset_job("record_balance", selection=["balance_snapshots"], description="One reading of the account's balance.")
 discover_invoices = dg.define_asset_job(
@@ -23,7 +25,7 @@ discover_invoices = dg.define_asset_job(
     description="Which invoices exist, and the month to date; new invoices are ingested by the sensor.",
 )
 ingest_invoices = dg.define_asset_job(
-    "ingest_invoices",
+    INGESTS,
     selection=["cost_lines", "matched_cost_lines"],
     description="Documents, lines and matches of the invoices that its partitions name; any number of them in one run.",
 )
@@ -34,11 +36,12 @@ schedules = [
 ]
 
 
-def waiting_invoices(engine: Engine, *, retry_failed: bool = False) -> list[str]:
-    """Partition keys of the invoices that want ingesting: pending ones, and those that went wrong and were last tried over a day ago (or
-    all of those): failed ones, and for a week those that do not add up or whose documents disagree, as when one of them could not be had.
+def waiting_invoices(engine: Engine, account_id: int | None = None, *, retry_failed: bool = False) -> list[str]:
+    """Partition keys of an account's invoices that want ingesting: pending ones, and those that went wrong and were last tried over a day
+    ago (or all of those): failed ones, and for a week those that do not add up or whose documents disagree, as when one of them could not
+    be had.
 
-    Of the account whose invoices were listed last: that is the one that the configured token can read.
+    Where no account is named: of the one whose invoices were listed last, which is the one that the configured token can read.
     """
     with engine.connect() as conn:
         rows = conn.execute(
@@ -46,11 +49,11 @@ def waiting_invoices(engine: Engine, *, retry_failed: bool = False) -> list[str]
                 "select period, invoice_uuid from arcadia.cloud_invoices where (status = 'pending' or ((status = 'failed'"
                 " or (status = 'ingested' and amount is not null and (discrepancy is not null or residual <> 0)"
                 " and ingested_at > now() - interval '7 days'))"
-                " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id ="
-                " (select account_id from arcadia.listings where kind = 'invoice' order by started_at desc limit 1)"
+                " and (:retry_failed or tried_at < now() - interval '24 hours'))) and account_id = coalesce(:account_id,"
+                " (select account_id from arcadia.listings where kind = 'invoice' order by started_at desc limit 1))"
                 " order by period, invoice_uuid"
             ),
-            {"retry_failed": retry_failed},
+            {"account_id": account_id, "retry_failed": retry_failed},
         ).all()
     return [partition_key(row.period, row.invoice_uuid) for row in rows]
 
@@ -82,19 +85,32 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     description="Runs ingest_invoices for invoices that are known but not ingested; a whole history is one run.",
 )
 def uningested_invoices(context: dg.SensorEvaluationContext, ledger: Ledger) -> dg.SensorResult | dg.SkipReason:
-    """Request runs for what is waiting. Asks the ledger only: no request is made to the provider."""
-    reason = reason_to_skip(context.instance, "ingest_invoices", "billing")
-    if reason is not None:
-        return dg.SkipReason(reason)
-    wanted = waiting_invoices(ledger.engine)
+    """Request runs for what is waiting, each of one account. Asks the ledger only: no request is made to the provider."""
+    waiting: dict[str | None, list[str]]
+    if ACCOUNTS:
+        busy = busy_accounts(context.instance, INGESTS)
+        with ledger.engine.connect() as conn:
+            accounts = accounts_of(conn, ACCOUNTS, "billing")
+        first_names = {account_id: name for name, account_id in reversed(accounts.items())}  # one account can have several
+        waiting = {name: waiting_invoices(ledger.engine, account_id) for account_id, name in first_names.items() if name not in busy}
+        nothing = still_busy(INGESTS, list(busy)) if busy else "Every known invoice is ingested."
+    else:
+        if reason := reason_to_skip(context.instance, INGESTS, "billing"):
+            return dg.SkipReason(reason)
+        waiting, nothing = {None: waiting_invoices(ledger.engine)}, "Every known invoice is ingested."
+    wanted = [key for keys in waiting.values() for key in keys]
     if not wanted:
-        return dg.SkipReason("Every known invoice is ingested.")
+        return dg.SkipReason(nothing)
     assert invoice_partitions.name is not None  # noqa: S101  # it is named where it is defined
     known = context.instance.get_dynamic_partitions(invoice_partitions.name)
     # A fresh database of Dagster's own may not know partitions that the ledger does.
-    missing = [key for key in wanted if key not in set(known)]
-    ranges = neighbours(wanted, [*known, *missing])
+    missing = sorted(set(wanted) - set(known))
+    requests = [
+        dg.RunRequest(tags={**range_tags(first, last), **(account_tags(name) if name else {})})
+        for name, keys in waiting.items()
+        for first, last in neighbours(keys, [*known, *missing])[:25]
+    ]
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges[:25]],
+        run_requests=requests,
         dynamic_partitions_requests=[invoice_partitions.build_add_request(missing)] if missing else [],
     )

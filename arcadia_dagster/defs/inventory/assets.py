@@ -8,6 +8,7 @@ import dagster as dg
 from sqlalchemy import text
 
 from arcadia_dagster import settings
+from arcadia_dagster.defs.accounts import ACCOUNTS, account_partitions
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.scheduling import fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
@@ -19,7 +20,8 @@ from arcadia_dagster.ledger.matching import is_waiting, rematch
 from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, SyncRun, begin, ever_listed, reconcile, set_aside
 from arcadia_dagster.ledger.tables import resources
 
-POOL = "digitalocean_inventory"
+# One run at a time in a pool: they share the limits of a token. Several accounts have each their own; how many run at once: dagster.yaml.
+POOL = None if ACCOUNTS else "digitalocean_inventory"
 RETRIES = dg.RetryPolicy(max_retries=2, delay=15 / settings.hurry(), backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
@@ -63,6 +65,7 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
         owners=["team:infrastructure"],
         tags={"arcadia/kind": kind.name},
         metadata=table_metadata(resources, "cloud_projects" if kind.name == "project" else "cloud_resources"),
+        partitions_def=account_partitions,
         pool=POOL,
         retry_policy=RETRIES,
         freshness_policy=fresh(kind.job),
@@ -72,7 +75,7 @@ def listing_asset(kind: Kind) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext, config: SyncConfig, inventory_api: DigitalOcean, ledger: Ledger) -> Events:
         fetch = _list_projects if kind.name == "project" else list_kind
-        yield from _sync(context, config, kind=kind, fetch=fetch, client=inventory_api.client, ledger=ledger)
+        yield from _sync(context, config, kind=kind, fetch=fetch, api=inventory_api, ledger=ledger)
 
     return asset
 
@@ -82,6 +85,7 @@ def _listing_complete(asset: str) -> dg.AssetCheckSpec:
         name=LISTING_COMPLETE,
         asset=asset,
         description="Every page was read, without an error, and held as many items as the provider said. Nothing is struck otherwise.",
+        partitions_def=account_partitions,
     )
 
 
@@ -91,10 +95,10 @@ def _sync(
     *,
     kind: Kind,
     fetch: Callable[[Client, Kind], Listing],
-    client: Client,
+    api: DigitalOcean,
     ledger: Ledger,
 ) -> Events:
-    account_id = ledger.account(client)
+    account_id, client = ledger.account(api), api.client
     run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run.run_id)
     listing = fetch(client, kind)
     if kind.name == "droplet":
@@ -273,6 +277,7 @@ inventory_assets = [listing_asset(kind) for kind in KINDS.values() if kind.asset
     kinds={"digitalocean", "postgres"},
     owners=["team:infrastructure"],
     metadata=table_metadata(resources, "cloud_resources"),
+    partitions_def=account_partitions,
     pool=POOL,
     retry_policy=RETRIES,
     freshness_policy=fresh("sync_inventory"),
@@ -282,8 +287,7 @@ inventory_assets = [listing_asset(kind) for kind in KINDS.values() if kind.asset
 )
 def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inventory_api: DigitalOcean, ledger: Ledger) -> Events:
     """Walk the projects, record memberships and placeholders, attribute everything."""
-    client = inventory_api.client
-    account_id = ledger.account(client)
+    account_id, client = ledger.account(inventory_api), inventory_api.client
     run = begin(ledger.engine, account_id=account_id, kind=WALK, dagster_run_id=context.run.run_id)
     with ledger.engine.connect() as conn:
         projects = conn.execute(

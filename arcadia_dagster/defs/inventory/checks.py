@@ -6,8 +6,10 @@ import dagster as dg
 from sqlalchemy import text
 
 from arcadia_dagster import settings
+from arcadia_dagster.defs.accounts import ACCOUNTS
 from arcadia_dagster.defs.checking import no_rows
 from arcadia_dagster.defs.resources import Ledger
+from arcadia_dagster.ledger.accounts import doubts
 
 tombstones_are_proven = no_rows(
     "tombstones_are_proven",
@@ -60,7 +62,7 @@ _CREDENTIALS_IN_URL = r"[a-z][a-z0-9+.-]*://[^/\s:@\"]+:[^/\s@\"]+@"
 )
 def no_secret_is_kept(ledger: Ledger) -> dg.AssetCheckResult:
     """Fails where attributes, events or errors hold what looks like a secret. Says where, never what."""
-    tokens = [settings.api_token(purpose) for purpose in ("inventory", "billing") if settings.token_is_configured(purpose)]
+    tokens = settings.all_tokens()
     where = """
         select 'resources.attrs' as place, resource_id as row, attrs::text as content from arcadia.resources
         union all select 'cloud_resource_events.changes', event_id, changes::text from arcadia.cloud_resource_events
@@ -76,3 +78,22 @@ def no_secret_is_kept(ledger: Ledger) -> dg.AssetCheckResult:
         ).all()
     places = [f"{row.place} {row.row}" for row in found]
     return dg.AssetCheckResult(passed=not places, metadata={"places": re.sub(r"[\[\]']", "", str(places)) or "none"})
+
+
+if ACCOUNTS:
+
+    @dg.asset_check(
+        asset="project_resources",
+        description="Each account of the accounts' file leads to a team of its own, both of its tokens to the same, and for a week to no"
+        " other than before. Nothing is mixed up otherwise: what is read belongs to the team.",
+    )
+    def accounts_are_told_apart(ledger: Ledger) -> dg.AssetCheckResult:
+        """Fails where a person ought to look at the file."""
+        with ledger.engine.connect() as conn:
+            found = list(dict.fromkeys(sentence for _, sentence in doubts(conn, ACCOUNTS)))
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(found) + "." if found else None,
+            metadata={"found": len(found)},
+        )

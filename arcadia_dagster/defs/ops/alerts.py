@@ -1,4 +1,5 @@
 """What a person is told of: jobs that fail or are late, and checks that ask for attention. One message when it begins, one when it is over.
+Of several accounts each is told of by itself, and those that begin or end at one look, as when the provider is down, in one message.
 
 Each look compares what is wrong now with what was wrong at the last one, as the sensor's cursor holds it; a message leaves the cursor only
 once the webhook has taken it. What the checks find is decided where they are defined: an error reaches a person, and a warning does if its
@@ -16,11 +17,12 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from arcadia_dagster import settings
+from arcadia_dagster.defs.accounts import ACCOUNTS
 from arcadia_dagster.defs.inventory.assets import LISTING_COMPLETE
 from arcadia_dagster.defs.ops.webhook import WebhookError, post
-from arcadia_dagster.defs.scheduling import SCHEDULED, patience
+from arcadia_dagster.defs.scheduling import SCHEDULED, newest_runs, patience
 
-_STEPS_TOLD = 3
+_TOLD = 3  # steps of a run, accounts of a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Trouble:
     problem: str
     over: str
     path: str
+    group: str | None = None  # what has the same group is told together
 
 
 @dataclass(kw_only=True)
@@ -40,6 +43,7 @@ class Incident:
     over: str
     path: str
     began: str
+    group: str | None = None
     ended: str | None = None
     told: bool = False
 
@@ -58,12 +62,20 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReas
     now = datetime.now(UTC)
     state = json.loads(context.cursor or "{}")
     watching_since = state.get("watching_since", now.isoformat())
+    accounts = {name: state.get("accounts", {}).get(name, now.isoformat()) for name in ACCOUNTS}
+    since: dict[str | None, datetime] = {name: datetime.fromisoformat(moment) for name, moment in accounts.items()}
+    since[None] = datetime.fromisoformat(watching_since)
     incidents = {key: Incident(**fields) for key, fields in state.get("incidents", {}).items()}
-    _compare(incidents, dict(_troubles(context, now, datetime.fromisoformat(watching_since))), now)
+    for key, incident in incidents.items():
+        account = "".join(key.split(":")[2:]) if key.startswith(("failed:", "late:")) else ""
+        if account and account not in ACCOUNTS:
+            incident.over = f"{account} is no longer in the accounts' file."
+    _compare(incidents, dict(_troubles(context, now, since)), now)
     told, problem = 0, None
-    for key in list(incidents):
+    for keys in _due_together(incidents):
         try:
-            told += _tell(address, ui_url, key, incidents)
+            _tell(address, ui_url, keys, incidents)
+            told += 1
         except WebhookError as error:
             problem = str(error)
             context.log.warning(f"The webhook of ARCADIA_ALERT_WEBHOOK took no message: {problem}. The next look tries again.")
@@ -73,7 +85,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReas
     said = f"{told} messages sent, {waiting} waiting, {len(kept) - waiting} incidents open"
     return dg.SensorResult(
         skip_reason=f"{said}; the webhook took no message: {problem}." if problem else f"{said}.",
-        cursor=json.dumps({"watching_since": watching_since, "incidents": kept}),
+        cursor=json.dumps({"watching_since": watching_since, "accounts": accounts, "incidents": kept}),
     )
 
 
@@ -88,35 +100,54 @@ def _compare(incidents: dict[str, Incident], troubles: Mapping[str, Trouble], no
             incident.ended = now.isoformat()
 
 
-def _tell(address: str, ui_url: str | None, key: str, incidents: dict[str, Incident]) -> int:
-    """Post what is due of an incident, and forget it once its end has been told; the number of messages."""
-    incident = incidents[key]
-    if incident.told and incident.ended is None:
-        return 0
-    link = f"{ui_url}{incident.path}" if ui_url else None
-    began = f"{datetime.fromisoformat(incident.began):%Y-%m-%d %H:%M} UTC"
-    about = {"incident": key, "began": incident.began, "ended": incident.ended, "link": link}
-    if incident.ended is None:
-        text = incident.problem
-    elif incident.told:
-        text = f"{incident.over} It was an incident since {began}."
-    else:  # it came and went while the webhook was down
-        text = f"{incident.problem} (Since {began}.) By now that is over. {incident.over}"
-    post(address, f"{text} {link}" if link else text, {**about, "state": "open" if incident.ended is None else "closed"})
-    incident.told = True
-    if incident.ended is not None:
-        del incidents[key]
-    return 1
+def _due_together(incidents: Mapping[str, Incident]) -> list[list[str]]:
+    """The keys of what is to be told, those of one group that begin, or end, in one list."""
+    due: dict[tuple[str, bool, bool], list[str]] = {}
+    for key, incident in incidents.items():
+        if not incident.told or incident.ended is not None:
+            due.setdefault((incident.group or key, incident.told, incident.ended is not None), []).append(key)
+    return list(due.values())
 
 
-def _troubles(context: dg.SensorEvaluationContext, now: datetime, watching_since: datetime) -> Iterator[tuple[str, Trouble]]:
+def _tell(address: str, ui_url: str | None, keys: list[str], incidents: dict[str, Incident]) -> None:
+    """Post what is due of incidents that are told together, and forget those whose end has been told."""
+    texts, about = [], []
+    for key in keys:
+        incident = incidents[key]
+        link = f"{ui_url}{incident.path}" if ui_url else None
+        began = f"{datetime.fromisoformat(incident.began):%Y-%m-%d %H:%M} UTC"
+        state = "open" if incident.ended is None else "closed"
+        about.append({"incident": key, "began": incident.began, "ended": incident.ended, "link": link, "state": state})
+        if incident.ended is None:
+            text = incident.problem
+        elif incident.told:
+            text = f"{incident.over} It was an incident since {began}."
+        else:  # it came and went while the webhook was down
+            text = f"{incident.problem} (Since {began}.) By now that is over. {incident.over}"
+        texts.append(f"{text} {link}" if link else text)
+    more = [f"And {len(keys) - _TOLD} more: {', '.join(key.rpartition(':')[2] for key in keys[_TOLD:])}."]
+    post(
+        address,
+        "\n".join([*texts[:_TOLD], *(more if len(keys) > _TOLD else [])]),
+        {**about[0], **({"also": about[1:]} if about[1:] else {})},
+    )
+    for key in keys:
+        incidents[key].told = True
+        if incidents[key].ended is not None:
+            del incidents[key]
+
+
+def _troubles(
+    context: dg.SensorEvaluationContext, now: datetime, watching_since: Mapping[str | None, datetime]
+) -> Iterator[tuple[str, Trouble]]:
     """What is wrong now, each under a key that stays the same while it lasts."""
     repository = context.repository_def
     assert repository is not None  # noqa: S101  # every code location has one
     for name in sorted(name for name in repository.job_names if not name.startswith("__")):  # those of single assets: a person looks on
-        trouble = _job_trouble(context.instance, name, now, watching_since)
-        if trouble is not None:
-            yield trouble
+        for account, newest in newest_runs(context.instance, name).items():
+            trouble = _job_trouble(context.instance, name, newest, account=account, now=now, watching_since=watching_since[account])
+            if trouble is not None:
+                yield trouble
     # An incomplete listing fails its step, or could never be read.
     keys = sorted(key for key in repository.asset_graph.asset_check_keys if key.name != LISTING_COMPLETE)
     summaries = context.instance.event_log_storage.get_asset_check_summary_records(keys)
@@ -126,15 +157,23 @@ def _troubles(context: dg.SensorEvaluationContext, now: datetime, watching_since
             yield f"check:{key.asset_key.to_user_string()}:{key.name}", found
 
 
-def _job_trouble(instance: dg.DagsterInstance, name: str, now: datetime, watching_since: datetime) -> tuple[str, Trouble] | None:
-    finished = dg.RunsFilter(job_name=name, statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
-    newest = next(iter(instance.get_run_records(finished, limit=1)), None)
+def _job_trouble(
+    instance: dg.DagsterInstance,
+    name: str,
+    newest: dg.RunRecord | None,
+    *,
+    account: str | None,
+    now: datetime,
+    watching_since: datetime,
+) -> tuple[str, Trouble] | None:
+    """What is wrong with a job, or with that of one of several accounts, whose newest finished run is given."""
+    what, key = (name, name) if account is None else (f"{name} of {account}", f"{name}:{account}")
     if newest is not None and newest.dagster_run.is_failure:
         run = newest.dagster_run
         if run.tags.get("dagster/will_retry") == "true":
             return None
-        why = _why(instance, run.run_id)
-        return f"failed:{name}", Trouble(problem=f"{name} failed. {why}", over=f"{name} succeeds again.", path=f"/runs/{run.run_id}")
+        problem = f"{what} failed. {_why(instance, run.run_id)}"
+        return f"failed:{key}", Trouble(problem=problem, over=f"{what} succeeds again.", path=f"/runs/{run.run_id}", group=f"failed:{name}")
     scheduled = SCHEDULED.get(name)
     if scheduled is None:
         return None
@@ -147,8 +186,8 @@ def _job_trouble(instance: dg.DagsterInstance, name: str, now: datetime, watchin
         return None  # without a token it never ran, and nobody waits for it
     if now - last <= patience(name):
         return None
-    problem = f"{name} is late: {since}, and its schedule is {scheduled.cron}. Are the daemon, its schedule and the token there?"
-    return f"late:{name}", Trouble(problem=problem, over=f"{name} has run again.", path=f"/jobs/{name}")
+    problem = f"{what} is late: {since}, and its schedule is {scheduled.cron}. Are the daemon, its schedule and the token there?"
+    return f"late:{key}", Trouble(problem=problem, over=f"{what} has run again.", path=f"/jobs/{name}", group=f"late:{name}")
 
 
 def _why(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -168,8 +207,8 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str:
         for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
             return (entry.get_dagster_event().message or "").split("\n")[0]
         return "Its log says why."
-    more = len(sentences) - _STEPS_TOLD
-    return " ".join([*sentences[:_STEPS_TOLD], *([f"And {more} more."] if more > 0 else [])])
+    more = len(sentences) - _TOLD
+    return " ".join([*sentences[:_TOLD], *([f"And {more} more."] if more > 0 else [])])
 
 
 def _check_trouble(key: dg.AssetCheckKey, record: AssetCheckExecutionRecord | None) -> Trouble | None:
