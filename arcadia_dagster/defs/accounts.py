@@ -17,7 +17,7 @@ PARTITION_TAG = "dagster/partition"
 _names = settings.account_names()
 ACCOUNTS = _names if len(_names) > 1 else ()
 
-account_partitions = dg.StaticPartitionsDefinition(ACCOUNTS) if ACCOUNTS else None
+account_partitions = dg.StaticPartitionsDefinition(list(ACCOUNTS)) if ACCOUNTS else None
 
 Value = TypeVar("Value")
 

@@ -100,17 +100,16 @@ def newest_runs(instance: dg.DagsterInstance, job_name: str) -> dict[str | None,
     scheduled = SCHEDULED.get(job_name)
     if not ACCOUNTS or not (job_name == INGESTS or (scheduled and scheduled.purpose)):
         return {None: next(iter(instance.get_run_records(finished, limit=1)), None)}
-    found: dict[str | None, dg.RunRecord | None] = {}
     # Two ticks' worth of runs have one of each, but for accounts that are in trouble.
-    for record in instance.get_run_records(finished, limit=2 * len(ACCOUNTS)):
-        if (name := account_of_run(record.dagster_run)) is not None:
-            found.setdefault(name, record)
+    records = instance.get_run_records(finished, limit=2 * len(ACCOUNTS))
+    recent = {account_of_run(record.dagster_run): record for record in reversed(records)}
     tag = ACCOUNT_TAG if job_name == INGESTS else PARTITION_TAG
-    for name in ACCOUNTS:
-        if name not in found:
-            of_account = dg.RunsFilter(job_name=job_name, statuses=finished.statuses, tags={tag: name})
-            found[name] = next(iter(instance.get_run_records(of_account, limit=1)), None)
-    return found
+
+    def newest(name: str) -> dg.RunRecord | None:
+        of_account = dg.RunsFilter(job_name=job_name, statuses=finished.statuses, tags={tag: name})
+        return recent.get(name) or next(iter(instance.get_run_records(of_account, limit=1)), None)
+
+    return {name: newest(name) for name in ACCOUNTS}
 
 
 def still_busy(job_name: str, busy: Sequence[str]) -> str:

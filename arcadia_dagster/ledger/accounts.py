@@ -120,10 +120,9 @@ def doubts(conn: Connection, names: Sequence[str]) -> list[tuple[str, str]]:
                 select c.*, a.name as team, f.name as former from arcadia.configured_accounts c
                   join arcadia.cloud_accounts a using (account_id) left join arcadia.cloud_accounts f on f.account_id = c.former_account_id
                  where c.name = any(:names))
-            select name, format('%s lead to one and the same team, %s: it is read once for each of them',
-                                string_agg(name, ' and ' order by name) over (partition by account_id), team) as doubt
-              from (select distinct name, account_id, team from led) o
-             where account_id in (select account_id from led group by 1 having count(distinct name) > 1)
+            select unnest(names) as name, format('%s lead to one and the same team, %s: it is read once for each of them',
+                                                 array_to_string(names, ' and '), team) as doubt
+              from (select account_id, team, array_agg(distinct name) as names from led group by 1, 2) o where cardinality(names) > 1
             union all
             select i.name, format('the tokens of %s are of two teams: inventory is read of %s, and billing of %s', i.name, i.team, b.team)
               from led i join led b using (name) where i.purpose = 'inventory' and b.purpose = 'billing' and i.account_id <> b.account_id

@@ -92,7 +92,8 @@ def uningested_invoices(context: dg.SensorEvaluationContext, ledger: Ledger) -> 
         with ledger.engine.connect() as conn:
             accounts = accounts_of(conn, ACCOUNTS, "billing")
         first_names = {account_id: name for name, account_id in reversed(accounts.items())}  # one account can have several
-        waiting = {name: waiting_invoices(ledger.engine, account_id) for account_id, name in first_names.items() if name not in busy}
+        free = {name: account_id for name, account_id in accounts.items() if first_names[account_id] == name and name not in busy}
+        waiting = {name: waiting_invoices(ledger.engine, account_id) for name, account_id in free.items()}
         nothing = still_busy(INGESTS, list(busy)) if busy else "Every known invoice is ingested."
     else:
         if reason := reason_to_skip(context.instance, INGESTS, "billing"):
