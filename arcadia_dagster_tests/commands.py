@@ -42,7 +42,7 @@ def environment(**variables):
     """This process's environment without settings of ours, but for ARCADIA_HOME and those given."""
     settings = ("DO_", "DIGITALOCEAN_", "ARCADIA_", "DAGSTER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(settings) or name == "ARCADIA_HOME"}
-    return kept | {name: str(value) for name, value in variables.items()}
+    return kept | {"ARCADIA_ACCOUNTS_FILE": ""} | {name: str(value) for name, value in variables.items()}
 
 
 def start(*arguments, **variables):

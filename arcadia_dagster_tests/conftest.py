@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-os.environ["ARCADIA_TEST_HURRY"] = "60"  # before the assets are made: how long a step waits to be tried again is theirs
+# Before the assets are made: how long a step waits to be tried again is theirs, and so are the accounts.
+os.environ |= {"ARCADIA_TEST_HURRY": "60", "ARCADIA_ACCOUNTS_FILE": ""}
 
 from arcadia_dagster import embedded_postgres
 from arcadia_dagster.ledger.schema import connect
@@ -46,6 +47,7 @@ def clean_environment(server_folder, monkeypatch):
         if name.startswith(("DO_", "DIGITALOCEAN_", "ARCADIA_", "DAGSTER_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ARCADIA_HOME", str(server_folder))
+    monkeypatch.setenv("ARCADIA_ACCOUNTS_FILE", "")  # an arcadia.toml where the tests are run is the user's
 
 
 @pytest.fixture(scope="session")

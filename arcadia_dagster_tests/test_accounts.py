@@ -116,6 +116,7 @@ def test_a_token_is_where_the_file_says(write, tmp_path, monkeypatch):
 
 def test_the_file_is_the_one_named_or_the_one_in_the_working_folder(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ARCADIA_ACCOUNTS_FILE")
     assert settings.accounts_file() is None
     (tmp_path / "arcadia.toml").write_text(GOOD)
     assert settings.account_names() == ("a",)

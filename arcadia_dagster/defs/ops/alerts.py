@@ -180,7 +180,7 @@ def _job_trouble(
     if newest is not None and newest.end_time is not None:
         last = datetime.fromtimestamp(newest.end_time, UTC)
         since = f"it last succeeded at {last:%Y-%m-%d %H:%M} UTC"
-    elif scheduled.purpose is None or settings.token_is_configured(scheduled.purpose):
+    elif account is not None or scheduled.purpose is None or settings.token_is_configured(scheduled.purpose):
         last, since = watching_since, "it never succeeded"
     else:
         return None  # without a token it never ran, and nobody waits for it
