@@ -169,7 +169,9 @@ with project as (
     select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id, r.deleted_at, r.cloud_project_id as old_project,
            coalesce(own.resource_id, listed.resource_id) as found,
            case when own.resource_id is not null then 'own_project_id' when listed.resource_id is not null then 'membership' end as source,
-           case when r.first_seen_at <= walk.started_at or (r.kind = any(:never_listed) and walk.started_at is not null)
+           -- Where the clock was set back, what was seen before that is later than any walk; and it has fallen back already, as a rule.
+           case when r.first_seen_at <= walk.started_at or (walk.started_at is not null
+                     and (r.kind = any(:never_listed) or r.attribution_source = 'fallback' or r.first_seen_at > clock_timestamp()))
                 then internal.resource_id end as fallback
       from arcadia.resources r
      cross join walk

@@ -173,7 +173,7 @@ FAULTS = [
     Fault("item vanishes", "deleted while pages are read", "read again", _vanishing, needs="pages", outcomes=HEALS | {"told"}),
     Fault("page repeats", "page 1 whatever is asked for", "incomplete, named", _repeats, needs="pages", words="add up"),
     _fault("hangs", "a connection that never answers", "time-out, named", wire="hang", hurry=100, words="in time"),
-    _fault("drips", "a byte now and then", "time-out, named", wire="drip", hurry=150, words="took too long"),
+    _fault("drips", "a byte now and then", "time-out, named", wire="drip", hurry=150, words="in time"),
     _fault("reset", "reset in the middle of the body", "incomplete, named", wire="reset", words="connection to .* broke"),
     _fault("TLS untrusted", "a certificate that nobody vouches for", "incomplete, named", wire=tls.UNTRUSTED,
            words="cannot reach .*certificate"),

@@ -24,7 +24,7 @@ from arcadia_dagster_tests.chaos.test_provider import ALL, SEED, note
 from arcadia_dagster_tests.commands import arcadia, end, start, start_module
 
 HURRY = {"ARCADIA_TEST_HURRY": 60}
-SYNCS, RUNS, SERVERS, OUTAGES = (60, 20, 20, 10) if ALL else (2, 1, 1, 1)
+SYNCS, RUNS, SERVERS, OUTAGES = (60, 20, 20, 10) if ALL else (1, 1, 1, 1)
 
 
 class Requests(list):

@@ -250,10 +250,17 @@ def test_a_database_whose_clock_went_back_goes_on_recording(attacked):
     with runs.engine.begin() as conn:
         conn.execute(text("update arcadia.listings set started_at = started_at + interval '1 day'"))
         conn.execute(
-            text("update arcadia.resources set last_struck_at = last_struck_at + interval '1 day' where last_struck_at is not null")
+            text(
+                "update arcadia.resources set last_struck_at = last_struck_at + interval '1 day',"
+                " first_seen_at = first_seen_at + interval '1 day'"
+            )
         )
+    fallen_back = "select provider_id from arcadia.resources where attribution_source = 'fallback' order by 1"
+    internal = runs.rows(fallen_back)
+    assert internal
     account.droplets[0]["tags"] = ["found"]
     runs.everything(scope)
+    assert runs.rows(fallen_back) == internal
     assert runs.rows("select count(*) from arcadia.resources where tags = '{found}'") == [(1,)]
     assert [strikes for _, _, strikes in struck(runs)] == [1]  # when it was struck is not known, so this listing only says since when
     runs.everything(scope)

@@ -208,8 +208,10 @@ def money(before, after):
 def healed(fault, after, undisturbed, scope):
     if fault.name.startswith("ids as"):  # the documents that were kept are those that came, with other digests
         after, undisturbed = ({**said, "invoices": Counter(row[:13] for row in said["invoices"])} for said in (after, undisturbed))
+    if "told" in fault.outcomes:  # a name that was told wrongly is one that the thing had for a while, as it would be had it been true
+        after, undisturbed = ({**said, "names": Counter(row for row in said["names"] if row[3] == "True")} for said in (after, undisturbed))
     if scope is None:
-        # What was told wrongly and then rightly is two events, as it would be had it been true.
+        # Likewise, what was told wrongly and then rightly is two events.
         without = ("events",) if "told" in fault.outcomes or fault.name.startswith("ids as") else ()
         return [f"not healed: {line}" for line in world.difference(undisturbed, after, without=without)[:12]]
     kinds = {world.KIND_OF[asset] for asset in scope if asset in world.KIND_OF} | ({"invoice"} if "invoices" in scope else set())

@@ -2,6 +2,7 @@
 that is allowed is allowed for that run.
 """
 
+import random
 import threading
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from arcadia_dagster.demo import items
 from arcadia_dagster.demo.account import messy_account
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster_tests.chaos import world
+from arcadia_dagster_tests.chaos.test_provider import ALL, SEED
 
 
 @pytest.fixture
@@ -90,6 +92,66 @@ def test_a_database_clock_that_goes_back_and_forth_never_strikes_early(messy):
         pass_time(messy, timedelta(seconds=601))
         messy.everything(["domains"])
     assert strikes(messy, "dns_zone") == (3, 1)
+
+
+# The clock as the ledger's statements read it: functions that stand before PostgreSQL's own in the search path.
+_CLOCK = """
+    create schema clock;
+    create table clock.jump (ahead interval not null);
+    insert into clock.jump values ('0');
+    create function clock.clock_timestamp() returns timestamptz language sql as
+        'select pg_catalog.clock_timestamp() + ahead from clock.jump';
+    create function clock.now() returns timestamptz language sql stable as 'select pg_catalog.now() + ahead from clock.jump';
+    alter function arcadia.take_request set search_path = clock, pg_catalog;
+"""
+_JUMPS = (-400, -2, 2, 400)  # days
+
+
+class _Jump(list):
+    """A server's list of requests; when it has grown to `count`, the clock jumps, before that request is answered."""
+
+    def __init__(self, count, jump):
+        super().__init__()
+        self.count, self.jump = count, jump
+
+    def append(self, request):
+        super().append(request)
+        if len(self) == self.count:
+            self.jump()
+
+
+@pytest.mark.parametrize("days", _JUMPS if ALL else random.Random(SEED).sample(_JUMPS, 1))
+def test_a_database_clock_that_jumps_in_the_middle_of_a_sync_costs_no_more_than_a_strike_later(
+    days, copy_of_before, undisturbed, monkeypatch
+):
+    account = world.account_now()
+    with SimulatedServer([account]) as served:
+        runs = world.Runs(copy_of_before, served, account.token, monkeypatch)
+        with runs.engine.begin() as conn:
+            conn.execute(text(_CLOCK))
+            conn.execute(text(f"alter database {copy_of_before.database} set search_path = clock, pg_catalog, public"))
+        runs.engine.dispose()
+
+        def jump(time):
+            with runs.engine.begin() as conn:
+                conn.execute(text("update clock.jump set ahead = ahead + :time"), {"time": time})
+
+        served.requests = _Jump(random.Random(f"{SEED} {days}").randint(30, 100), lambda: jump(timedelta(days=days)))
+        for wait in (None, timedelta(seconds=601)):
+            if wait:
+                jump(wait)
+            assert runs.everything() == {}
+            said = world.contents(runs.engine)
+            truth, now = ({row[:2]: (int(row[2]), row[3] == "True") for row in ledger["strikes"]} for ledger in (undisturbed, said))
+            for thing, (strikes, gone) in now.items():
+                assert gone <= truth[thing][1], thing
+                assert bool(strikes) <= bool(truth[thing][0]), thing
+        assert len(served.requests) > served.requests.count
+        assert {thing for thing, (_, gone) in now.items() if gone} == {thing for thing, (_, gone) in truth.items() if gone}
+        assert world.difference(undisturbed, said, without=("strikes",)) == []
+        (jumps,) = runs.rows("select extract(epoch from ahead) / 86400 from clock.jump")[0]
+        assert round(jumps) == days
+        runs.close()
 
 
 def test_a_mass_deletion_is_withheld_until_allowed_and_allowed_for_one_run_only(messy):
