@@ -122,6 +122,10 @@ class Machines:
         command = [Path(sys.executable).parent / Path(program).name, *(places.get(argument, argument) for argument in arguments)]
         self.start(name, [*command, *more])
 
+    def start_daemon(self):
+        """What takes the runs that wait, and looks after those that do not."""
+        self.start_unit("daemon", "arcadia-daemon")
+
     def start_worker(self, name):
         """One that has a name, as several are on this machine, and few processes."""
         self.start_unit(name, "arcadia-worker", "--hostname", f"{name}@%h", "--concurrency", str(self.processes), folder=DEPLOY / "celery")
@@ -152,8 +156,8 @@ class Machines:
             self.kill(name)
 
 
-class Daemon:
-    """Code server and daemon of `Machines`, and runs as Dagster's UI asks for them."""
+class Dagster:
+    """The code server of `Machines`, and runs as Dagster's UI asks for them; they wait until a daemon is started."""
 
     def __init__(self, instance, context):
         self.instance, self._context = instance, context
@@ -174,10 +178,9 @@ class Daemon:
                 return None
 
             with wait_for(loaded) as context:
-                daemon = cls(instance, context)
-                daemon._stop_schedules()
-                machines.start_unit("daemon", "arcadia-daemon")
-                yield daemon
+                dagster = cls(instance, context)
+                dagster._stop_schedules()
+                yield dagster
 
     def _stop_schedules(self):
         """So that nothing runs that was not asked for."""

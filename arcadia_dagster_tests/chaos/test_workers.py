@@ -13,7 +13,7 @@ from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster_tests.chaos import world
 from arcadia_dagster_tests.chaos.test_provider import ALL, SEED, note
 from arcadia_dagster_tests.commands import wait_for
-from arcadia_dagster_tests.machines import Daemon, Machines, accounts_file, small_accounts
+from arcadia_dagster_tests.machines import Dagster, Machines, accounts_file, small_accounts
 
 ACCOUNTS = 100
 HALF_AN_HOUR = 1800
@@ -54,14 +54,15 @@ def test_a_worker_killed_among_a_hundred_accounts_costs_nothing(undisturbed, dat
                 monkeypatch.setenv(name, value)
             for worker in ("first", "second"):
                 machines.start_worker(worker)
-            with Daemon.of(machines) as daemon:
+            with Dagster.of(machines) as dagster:
+                machines.start_daemon()
                 wait_for(lambda: machines.ready("first") and machines.ready("second"))
-                daemon.launch("sync_inventory", names)
-                wait_for(lambda: len(daemon.succeeded()) >= moment, HALF_AN_HOUR)
+                dagster.launch("sync_inventory", names)
+                wait_for(lambda: len(dagster.succeeded()) >= moment, HALF_AN_HOUR)
                 machines.kill("first")
-                wait_for(lambda: daemon.succeeded() == set(names) and not daemon.not_done(), HALF_AN_HOUR)
-                retried = [run for run in daemon.runs() if "dagster/retry_number" in run.tags]
-                statuses = Counter(run.status.value for run in daemon.runs())
+                wait_for(lambda: dagster.succeeded() == set(names) and not dagster.not_done(), HALF_AN_HOUR)
+                retried = [run for run in dagster.runs() if "dagster/retry_number" in run.tags]
+                statuses = Counter(run.status.value for run in dagster.runs())
     engine = create_engine(make_url(database_url))
     said = world.contents(engine)
     with engine.connect() as conn:
