@@ -31,6 +31,7 @@ bench: .venv/installed-dev
 	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
 	-$(BIN)/python benchmarks/alarms.py 1 2 3
 	$(BIN)/python benchmarks/budget.py
+	$(BIN)/python benchmarks/workers.py
 
 # The official validator of FOCUS, which needs Python 3.12 or newer, in an environment of its own.
 focus-check: .venv/installed-dev .venv-focus/installed

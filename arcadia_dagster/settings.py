@@ -199,6 +199,11 @@ def ledger_url() -> URL:
     return make_url(embedded_postgres.start(embedded_data_dir())).set(drivername="postgresql+psycopg")
 
 
+def database_is_embedded() -> bool:
+    """Whether the ledger is in an embedded server, which no other machine can reach."""
+    return _variable("ARCADIA_DATABASE_URL") is None
+
+
 def embedded_data_dir() -> Path:
     """Where the embedded server keeps its data."""
     return home() / "postgres"
