@@ -36,10 +36,10 @@ select c.relname as name, pg_total_relation_size(c.oid) as bytes from pg_class c
  where c.relnamespace = 'dagster'::regnamespace and c.relkind = 'r' order by 1"""
 
 
-def runs_a_day(cron: str) -> float:
+def runs_a_day(cron: str) -> int:
     """How often a job of that schedule runs in a day of UTC."""
     times = dg.TimeWindowPartitionsDefinition(start="2026-01-01-00:00", fmt="%Y-%m-%d-%H:%M", cron_schedule=cron)
-    return len(times.get_partition_keys(current_time=datetime(2026, 1, 11))) / 10  # noqa: DTZ001
+    return round(len(times.get_partition_keys(current_time=datetime(2026, 1, 11))) / 10)  # noqa: DTZ001
 
 
 def counts(conn: Connection) -> dict[str, int]:
@@ -84,7 +84,7 @@ def measure(instance: dg.DagsterInstance, conn: Connection, rounds: int) -> None
         each = {name: (rows - before[name]) / rounds for name, rows in counts(conn).items()}
         times = runs_a_day(scheduled.cron)
         jobs.add_row(
-            job_name, f"{times:g}", f"{sum(each.values()):.1f}", f"{each['event_logs']:.1f}", f"{each['asset_check_executions']:.1f}"
+            job_name, f"{times}", f"{sum(each.values()):.1f}", f"{each['event_logs']:.1f}", f"{each['asset_check_executions']:.1f}"
         )
         for name, rows in each.items():
             a_day[name] += times * rows

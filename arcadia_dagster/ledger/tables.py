@@ -280,6 +280,8 @@ cloud_cost_lines = Table(
     comment="Every line of every invoice, and the resource it pays for; previews included, which matched_cost_lines leaves out",
 )
 Index("cloud_cost_lines_resource_id_idx", cloud_cost_lines.c.resource_id)
+# What wants a person's eye is a small part of years of lines.
+Index("cloud_cost_lines_open_idx", cloud_cost_lines.c.invoice_uuid, postgresql_where=text("match_status in ('ambiguous', 'unmatched')"))
 # Lines that only their text can match: what inventory learns may change them.
 BY_NAME = "look_up in ('name', 'parent', 'group') and provider_resource_id is null and provider_resource_uuid is null"
 for _what in ("name_key", "ended_at"):

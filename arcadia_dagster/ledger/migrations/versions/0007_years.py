@@ -24,6 +24,13 @@ def upgrade() -> None:
     op.create_index(
         "resources_active_idx", "resources", ["account_id", "kind"], schema="arcadia", postgresql_where=sa.text("deleted_at is null")
     )
+    op.create_index(
+        "cloud_cost_lines_open_idx",
+        "cloud_cost_lines",
+        ["invoice_uuid"],
+        schema="arcadia",
+        postgresql_where=sa.text("match_status in ('ambiguous', 'unmatched')"),
+    )
     op.drop_index("cloud_cost_lines_by_name_idx", "cloud_cost_lines", schema="arcadia")
     for what in ("name_key", "ended_at"):
         op.create_index(
