@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 FOCUS_PYTHON ?= python3.12 python3.13 $(PYTHON)
 
-.PHONY: demo test chaos lint bench focus-check clean
+.PHONY: demo test chaos lint bench years focus-check clean
 
 demo: .venv/installed
 	$(BIN)/arcadia demo
@@ -32,6 +32,11 @@ bench: .venv/installed-dev
 	-$(BIN)/python benchmarks/alarms.py 1 2 3
 	$(BIN)/python benchmarks/budget.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/dagster_storage.py
+
+# Ten years of a busy account, which take a while to load: benchmarks/years.py [YEARS] [RESOURCES] takes less.
+years: .venv/installed-dev
+	$(BIN)/python benchmarks/years.py
 
 # The official validator of FOCUS, which needs Python 3.12 or newer, in an environment of its own.
 focus-check: .venv/installed-dev .venv-focus/installed

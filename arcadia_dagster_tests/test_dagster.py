@@ -7,7 +7,8 @@ from decimal import Decimal
 import dagster as dg
 import psutil
 import pytest
-from sqlalchemy import text
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from sqlalchemy import select, text
 
 from arcadia_dagster.definitions import defs
 from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, uningested_invoices, waiting_invoices
@@ -739,12 +740,23 @@ def test_wanted_partitions_become_ranges_of_neighbours(wanted, ranges):
     assert neighbours(wanted, list("abcd")) == ranges
 
 
-def test_retention_deletes_old_unpartitioned_runs_and_keeps_partition_history(sky):
+def test_retention_deletes_old_runs_and_keeps_partition_history(sky):
     sky.run("sync_snapshots", "sync_snapshots", "discover_invoices")
     sky.ingest()
+    again = sky.instance.get_dynamic_partitions("invoices")[0]
+    for _ in range(2):
+        sky.run("ingest_invoices", tags=range_tags(again, again))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("arcadia_dagster.defs.ops.retention.KEEP_DAYS", -1)
+        patch.setattr("arcadia_dagster.defs.ops.retention.KEEP_LEDGER_DAYS", -1)
         assert sky.run("prune_runs").success
     left = [run.job_name for run in sky.instance.get_runs()]
-    assert sorted(left) == ["discover_invoices", "ingest_invoices", "prune_runs", "sync_snapshots"]
+    # Of the invoices the run of all, and of the two after it the second.
+    assert sorted(left) == ["discover_invoices", "ingest_invoices", "ingest_invoices", "prune_runs", "sync_snapshots"]
     assert len(sky.instance.get_materialized_partitions(dg.AssetKey("cost_lines"))) == 137
+    # Two syncs of snapshots have been, of which the first one discovered them.
+    assert sky.rows("select count(*), count(distinct started_at) from arcadia.cloud_sync_runs where kind = 'snapshot'") == [(2, 2)]
+    storage = sky.instance.event_log_storage
+    with storage.index_connection() as connection:
+        results = connection.execute(select(AssetCheckExecutionsTable.c.asset_key, AssetCheckExecutionsTable.c.check_name)).all()
+    assert len(results) == len(set(results)) > 5

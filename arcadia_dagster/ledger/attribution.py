@@ -166,7 +166,7 @@ with project as (
 ), walk as (
     select max(started_at) as started_at from arcadia.listings where account_id = :account_id and kind = :walk
 ), direct as (
-    select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id, r.deleted_at, r.cloud_project_id as old_project,
+    select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id, r.cloud_project_id as old_project,
            coalesce(own.resource_id, listed.resource_id) as found,
            case when own.resource_id is not null then 'own_project_id' when listed.resource_id is not null then 'membership' end as source,
            -- Where the clock was set back, what was seen before that is later than any walk; and it has fallen back already, as a rule.
@@ -180,19 +180,20 @@ with project as (
       left join arcadia.project_memberships m
              on m.account_id = r.account_id and m.kind = r.kind and m.provider_id = r.provider_id
       left join project listed on listed.provider_id = m.project_id
-     where r.account_id = :account_id and r.kind <> 'project'
+     where r.account_id = :account_id and r.kind <> 'project' and r.deleted_at is null
 ), settled as (
     select d.resource_id, d.old_project,
            coalesce(d.found, parent.project, d.fallback) as project,
            case when d.found is not null then d.source when parent.project is not null then 'inherited'
                 when d.fallback is not null then 'fallback' end as source
       from direct d
-      left join lateral (
+      left join direct p on p.kind = d.parent_kind and p.provider_id = d.parent_provider_id
+      left join arcadia.resources gone on p.resource_id is null and gone.account_id = :account_id and gone.kind = d.parent_kind
+                                      and gone.provider_id = d.parent_provider_id and gone.kind <> 'project'
+     cross join lateral (
            -- What is gone keeps the project it had; its snapshots still belong there.
-           select case when p.deleted_at is null then coalesce(p.found, p.fallback) else p.old_project end as project
-             from direct p where p.kind = d.parent_kind and p.provider_id = d.parent_provider_id
-           ) parent on true
-     where d.deleted_at is null
+           select case when p.resource_id is not null then coalesce(p.found, p.fallback) else gone.cloud_project_id end as project
+           ) parent
 ), changed as (
     update arcadia.resources r
        set cloud_project_id = s.project, attribution_source = s.source

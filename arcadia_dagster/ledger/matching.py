@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.ledger.reconcile import lock
-from arcadia_dagster.ledger.tables import BY_NAME
+from arcadia_dagster.ledger.tables import BY_NAME, OF_SERVICE
 
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
@@ -32,7 +32,7 @@ _INVOICED_WITHIN = "interval '2 days'"
 # Groups that always have a node, and so a line.
 _CLUSTERS = "'{k8s_cluster,managed_db}'"
 # The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
-_SERVICE = "component like 'load balancer a%'"
+_SERVICE = OF_SERVICE
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,9 @@ named as (
     select e.resource_id, e.occurred_at, changes -> 'size_slug' ->> 'before' as old, changes -> 'size_slug' ->> 'after' as new,
            (select max(s.started_at) from arcadia.cloud_sync_runs s
              where s.account_id = e.account_id and s.kind = 'droplet' and s.complete and s.started_at < e.occurred_at) as last_listed
-      from arcadia.cloud_resource_events e where e.account_id = :account_id and changes ? 'size_slug'
+      from arcadia.cloud_resource_events e
+     where changes ? 'size_slug'
+       and e.resource_id in (select n.resource_id from arcadia.resource_names n where n.name_key in (select name_key from named))
 ), span_of_size as materialized (
     -- A size was given some time after the old one was last seen, and the old one was had until the new one is seen.
     select resource_id, new as size, last_listed as since, lead(occurred_at) over by_time as until from resize
@@ -498,12 +500,10 @@ def rematch(engine: Engine, account_id: int) -> int:
         lock(conn, "billing", account_id)
         if not _take_stale_names(conn, values):
             return 0
+        conn.execute(text(_STALE_LINES), values)
+        conn.execute(text("analyze stale_line"))
         conn.execute(text(FOR_MANY_LINES))
-        lines = stored_lines(
-            f"(({BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name))"
-            f" or ({_SERVICE} and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')))"
-        )
-        decide(conn, lines, HISTORY, values, columns="line", into="create temp table decision on commit drop as")
+        decide(conn, "stale_line", HISTORY, values, columns="line", into="create temp table decision on commit drop as")
         changed = conn.execute(
             text(
                 "with changed as materialized (select d.*, l.invoice_uuid, l.ordinal from decision d"
@@ -517,9 +517,21 @@ def rematch(engine: Engine, account_id: int) -> int:
             ),
             values,
         ).scalar_one()
-        conn.execute(text("drop table decision"))
-        conn.execute(text("drop table stale_name"))
+        conn.execute(text("drop table decision, stale_line, stale_name"))
     return int(changed)
+
+
+_NAMED_AS_STALE = f"{BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name)"
+# Each half by an index of its own: there are ten years of lines. While nested loops are allowed, for few names.
+_STALE_LINES = f"""
+create temp table stale_line on commit drop as
+select line_id as line, * from arcadia.cloud_cost_lines where account_id = :account_id and {_NAMED_AS_STALE}
+union all
+select line_id as line, * from arcadia.cloud_cost_lines
+ where account_id = :account_id and {_SERVICE}
+   and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')
+   and ({_NAMED_AS_STALE}) is not true
+"""
 
 
 def _take_stale_names(conn: Connection, values: Mapping[str, Any]) -> bool:
@@ -546,8 +558,10 @@ with recursive moved as (
     select r.kind, n.name_key from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
     union
     select l.kind, l.name_key from arcadia.cloud_cost_lines l join moved using (kind)
-     where l.account_id = :account_id and {BY_NAME} and l.name_key is not null
-       and (moved.rematched_at is null or l.ended_at + {_SLACK} >= moved.rematched_at)
+     where l.account_id = :account_id and {BY_NAME} and l.ended_at >= moved.rematched_at - {_SLACK}
+    union
+    select l.kind, l.name_key from arcadia.cloud_cost_lines l join moved using (kind)
+     where l.account_id = :account_id and {BY_NAME} and moved.rematched_at is null
     union
     select r.kind, other.name_key
       from reached

@@ -158,16 +158,9 @@ def reconcile(
             finish(conn, run, Changes(seen=len(seen)), requests=requests, error=error or note, complete=False)
             return Changes(seen=len(seen))
 
-        known = {
-            row.provider_id: row
-            for row in conn.execute(
-                text(
-                    "select provider_id, resource_id, fingerprint, stale_strike_count, last_struck_at,"
-                    " deleted_at is not null as gone from arcadia.resources where account_id = :account_id and kind = :kind"
-                ),
-                {"account_id": run.account_id, "kind": run.kind},
-            )
-        }
+        known = _known(conn, run, "deleted_at is null")
+        # Of what is gone, all that ever was, no more is read than what this listing shows.
+        known |= _known(conn, run, "deleted_at is not null and provider_id = any(:ids)", ids=[*seen.keys() - known.keys()])
         counts = _write_seen(conn, run, kind, seen, known)
         struck: list[int] = []
         last_strike: list[int] = []
@@ -191,6 +184,18 @@ def reconcile(
     if withheld is not None:
         raise MassDeletionWithheldError(withheld)
     return changes
+
+
+def _known(conn: Connection, run: SyncRun, which: str, **values: Any) -> dict[str, Any]:
+    """The kind's resources of which `which` is so, by provider id."""
+    found = conn.execute(
+        text(
+            "select provider_id, resource_id, fingerprint, stale_strike_count, last_struck_at, deleted_at is not null as gone"
+            f" from arcadia.resources where account_id = :account_id and kind = :kind and {which}"
+        ),
+        {"account_id": run.account_id, "kind": run.kind, **values},
+    )
+    return {row.provider_id: row for row in found}
 
 
 def _newest_listing(conn: Connection, run: SyncRun) -> datetime | None:

@@ -137,6 +137,8 @@ resources = Table(
     ),
     Column("fingerprint", LargeBinary, comment="Digest of everything the provider said that means something"),
     UniqueConstraint("account_id", "kind", "provider_id"),
+    # What has been given up is many times what there is.
+    Index("resources_active_idx", "account_id", "kind", postgresql_where=text("deleted_at is null")),
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
     CheckConstraint("attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"),
     CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),
@@ -188,7 +190,8 @@ cloud_resource_events = Table(
     Column("occurred_at", _time, nullable=False, comment="When the listing that showed it was begun"),
     CheckConstraint("event in ('discovered', 'updated', 'tagged', 'drift_detected', 'deleted', 'restored')", name="event"),
     Index(None, "account_id", "occurred_at"),
-    Index("cloud_resource_events_resized_idx", "account_id", postgresql_where=text("changes ? 'size_slug'")),
+    Index(None, "sync_run_id"),
+    Index("cloud_resource_events_resized_idx", "resource_id", postgresql_where=text("changes ? 'size_slug'")),
     comment="What happened to resources. Append-only",
 )
 
@@ -277,9 +280,19 @@ cloud_cost_lines = Table(
     comment="Every line of every invoice, and the resource it pays for; previews included, which matched_cost_lines leaves out",
 )
 Index("cloud_cost_lines_resource_id_idx", cloud_cost_lines.c.resource_id)
+# What wants a person's eye is a small part of years of lines.
+Index("cloud_cost_lines_open_idx", cloud_cost_lines.c.invoice_uuid, postgresql_where=text("match_status in ('ambiguous', 'unmatched')"))
 # Lines that only their text can match: what inventory learns may change them.
 BY_NAME = "look_up in ('name', 'parent', 'group') and provider_resource_id is null and provider_resource_uuid is null"
-Index("cloud_cost_lines_by_name_idx", cloud_cost_lines.c.account_id, postgresql_where=text(BY_NAME))
+for _what in ("name_key", "ended_at"):
+    Index(
+        f"cloud_cost_lines_by_name_{_what}_idx",
+        *(cloud_cost_lines.c[name] for name in ("account_id", "kind", _what)),
+        postgresql_where=text(BY_NAME),
+    )
+# Those that a load balancer can be looked up in: a Service of Kubernetes made it.
+OF_SERVICE = "component like 'load balancer a%'"
+Index("cloud_cost_lines_of_service_idx", cloud_cost_lines.c.account_id, cloud_cost_lines.c.component, postgresql_where=text(OF_SERVICE))
 
 cloud_match_events = Table(
     "cloud_match_events",

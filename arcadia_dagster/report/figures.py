@@ -187,8 +187,8 @@ def read(conn: Connection, account: str | None = None) -> Figures:
 
     by_tenant = costs("cost_by_tenant", "tenant_id", lambda tenant: tenant or "No tenant")
     older = rows(
-        "select count(distinct period) as months, coalesce(sum(amount_usd), 0) as usd from arcadia.match_rate"
-        " where account_id = any(:accounts) and period < :start",
+        "select count(distinct period) as months, coalesce(sum(line_total), 0) as usd from arcadia.cloud_invoices"
+        " where account_id = any(:accounts) and period < :start and status <> 'preview'",
         start=start,
     )[0]
     read_months = {row.period for row in rows(f"select distinct period from arcadia.cloud_invoices where {_READ}")}

@@ -8,7 +8,7 @@ select l.account_id,
        coalesce(sum(l.amount_usd) filter (where i.status = 'preview'), 0) as month_to_date_usd
   from arcadia.cloud_cost_lines l
   join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
- where l.kind is null
+ where l.kind is null and l.match_status = 'unmatched'  -- what all of them are, and an index is of
  group by l.account_id, l.product;
 
 comment on view arcadia.unknown_products is
