@@ -1,12 +1,13 @@
 """The provider's API over HTTP: the token, paging, retries, the request budget, and proof that a listing is complete.
 
-What comes out is decoded JSON (numbers with a fraction are Decimal) or a file, or one `ProviderError` that says what
-to do. What the fields of an item mean belongs in `kinds.py` and `invoices.py`; nothing here knows a kind, a database
-or Dagster.
+What comes out is decoded JSON (numbers with a fraction are Decimal), items put aside (`items.py`) or a file, or one
+`ProviderError` that says what to do. What the fields of an item mean belongs in `kinds.py` and `invoices.py`; nothing
+here knows a kind, a database or Dagster.
 """
 
 import bisect
 import email.utils
+import functools
 import http
 import ipaddress
 import math
@@ -14,7 +15,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -27,12 +28,11 @@ import msgspec
 import stamina
 
 from arcadia_dagster.digitalocean.documents import ItemsWriter
+from arcadia_dagster.digitalocean.items import Item, Items, NewItems
 from arcadia_dagster.digitalocean.limits import HOUR, MINUTE, PERCENT_OF_A_MINUTE, REQUESTS_AN_HOUR, SPECIAL_LIMITS, Limit, SharedBudget
 
 PUBLIC_API = "https://api.digitalocean.com"
 
-Item: TypeAlias = dict[str, Any]
-Items: TypeAlias = list[Item]
 Params: TypeAlias = Mapping[str, str | int]
 
 _PER_PAGE = 200  # the most that the provider allows
@@ -48,6 +48,7 @@ _clock = time.monotonic
 _sleep = time.sleep
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 # `on_wait` reports retries; stamina's own hook would print each on stdout, through structlog that Dagster brings along.
 stamina.instrumentation.set_on_retry_hooks([])
@@ -120,7 +121,7 @@ class Account:
 class Listing:
     """One read of one kind: items distinct by id in the order first seen, and why they are not all there is, if so."""
 
-    items: Items
+    items: Collection[Item]
     requests: int  # HTTP requests, retries included
     error: ProviderError | None
     id_field: str | None = "id"
@@ -130,13 +131,17 @@ class Listing:
         """Whether the items are all there are: every page read and as many distinct items as `meta.total` said."""
         return self.error is None
 
+    @property
+    def by_id(self) -> Items:
+        """The items put aside. Raises TypeError where equal items are legal."""
+        if self.id_field is None:
+            raise TypeError("these items have no id")
+        return Items.of(self.items, self.id_field)
+
     def __add__(self, other: "Listing") -> "Listing":
         """Two passes of one kind as one: items distinct by id (the later content), requests added, first error kept."""
-        items = [*self.items, *other.items]
-        if self.id_field is not None:
-            items = list({str(item[self.id_field]): item for item in items}.values())
         return Listing(
-            items=items,
+            items=self.by_id | other.by_id,
             requests=self.requests + other.requests,
             error=self.error or other.error,
             id_field=self.id_field,
@@ -288,11 +293,12 @@ class Client:
         complete listing is no proof of deletion.
         """
         before = self._local.requests
-        seen: dict[str, Item] = {}
+        items = NewItems(id_field)
+        seen: Items = items
         error: ProviderError | None = None
         try:
-            for _ in range(2):
-                items = _Distinct(id_field)
+            for attempt in range(2):
+                items = NewItems(id_field, beside=items) if attempt else items
                 try:
                     problem = self._read_pages(
                         items,
@@ -304,7 +310,7 @@ class Client:
                         paging=paging,
                     )
                 finally:
-                    seen.update(items)
+                    seen = seen | items
                 if problem is None:
                     seen = items
                     break
@@ -312,7 +318,7 @@ class Client:
                 error = _does_not_add_up(problem, kind=kind, path=path)
         except ProviderError as failure:
             error = failure
-        return Listing(items=[*seen.values()], requests=self._local.requests - before, error=error, id_field=id_field)
+        return Listing(items=seen, requests=self._local.requests - before, error=error, id_field=id_field)
 
     def save_list(self, path: str, key: str, file: BinaryIO, *, kind: str, scope: str | None = None) -> None:
         """Put every item under `key` on all pages of `path` into `file`, as one JSON array (see `documents.py`).
@@ -321,7 +327,7 @@ class Client:
         being always there. Raises ProviderError where that is not all there is; what the file holds then is of no use.
         """
         for _ in range(2):
-            items = ItemsWriter(file)
+            items = _Document(file)
             problem = self._read_pages(items, path, key, kind=kind, scope=scope, params=None, paging=Paging.PAGES)
             if problem is None:
                 items.end()
@@ -330,7 +336,7 @@ class Client:
 
     def _read_pages(
         self,
-        items: "_Items",
+        items: "_Pages",
         path: str,
         key: str,
         *,
@@ -341,22 +347,22 @@ class Client:
     ) -> str | None:
         """Read page 1 to the last into `items`. Returns what does not add up, None if all does."""
         total: int | None = None
-        previous: dict[str, Any] | None = None
+        previous: bytes | None = None
         for number in range(1, _MAX_PAGES + 1):
             query = {**(params or {}), "per_page": _PER_PAGE, "page": number}
             if paging is Paging.SINGLE:  # and yet, should it say that there is more, that is read too
                 query = {**(params or {}), **({"page": number} if number > 1 else {})}
-            body = self.get(path, kind=kind, scope=scope, params=query)
+            content, reply = self._request("GET", path, kind=kind, scope=scope, params=query)
             known = len(items)
             try:
-                page = _Page.read(body, key, number, paging)
+                page = _Page.read(self._body(content, reply, key, kind=kind, path=path), key, number, paging)
                 items.add(page.items)
             except ValueError as error:
                 raise ProviderError(kind=kind, path=path, status=200, message=f"page {number}: {error}", advice=_NOT_THE_API) from None
             if None not in (total, page.total) and total != page.total:
                 return f"meta.total went from {total} to {page.total} while it was read"
             total = total if page.total is None else page.total
-            if page.items and body == previous:
+            if page.items and content == previous:
                 return f"page {number} is page {number - 1} again"
             if page.is_last(read=len(items), total=total):
                 break
@@ -364,12 +370,25 @@ class Client:
                 return f"page {number} brings nothing new and is not the last ({len(items)} items, meta.total {total})"
             if total is not None and len(items) > total:
                 break
-            previous = body
+            previous = content
         else:
             return f"it has more than {_MAX_PAGES} pages"
         if total is not None and len(items) != total:
             return f"{len(items)} distinct items where meta.total says {total}"
         return None
+
+    def _body(self, content: bytes, reply: httpx.Response, key: str, *, kind: str, path: str) -> "_Body":
+        """A page, its items not decoded. Raises ProviderError, or ValueError, for what is none."""
+        try:
+            if not content.isascii():
+                content.decode()  # the decoder does not look into texts that it leaves alone
+            return _pages_of(key)(content)
+        except (ValueError, RecursionError):  # slowly then, for the words that it deserves
+            body = self._object(content, reply, kind=kind, path=path)
+            items = body.get(key)
+            if not isinstance(items, list):
+                raise ValueError(_no_list(key)) from None
+            return _Body([msgspec.Raw(_encode(item)) for item in items], body.get("meta"), body.get("links"), body.get("total"))
 
     def _object(self, content: bytes, reply: httpx.Response, *, kind: str, path: str) -> dict[str, Any]:
         try:
@@ -577,48 +596,67 @@ def _beginning(file: BinaryIO) -> bytes:
     return chunk.lstrip()[:1]
 
 
-class _Items(Protocol):
+class _Pages(Protocol):
     """Where the items of the pages go."""
 
     def __len__(self) -> int: ...
 
-    def add(self, items: Items) -> None: ...
+    def add(self, items: Sequence[msgspec.Raw]) -> None: ...
 
 
-class _Distinct(dict[str, Item]):
-    """Items by their id, or all of them where `id_field` is None. `add` raises ValueError for an item without id."""
+class _Document(ItemsWriter):
+    """Items that go to a document, where equal ones are legal."""
 
-    def __init__(self, id_field: str | None) -> None:
-        super().__init__()
-        self._id_field = id_field
+    def add(self, items: Iterable[msgspec.Raw]) -> None:
+        try:
+            super().add([_decode(item) for item in items])
+        except ArithmeticError:
+            raise ValueError("an item holds a number that is none") from None
 
-    def add(self, items: Items) -> None:
-        for item in items:
-            self[str(len(self)) if self._id_field is None else _id(item, self._id_field)] = item
+
+class _Body(msgspec.Struct):
+    """The parts of a page that matter; what each of the last three must be is checked where it is read."""
+
+    items: list[msgspec.Raw]
+    meta: Any = None
+    links: Any = None
+    total: Any = None
+
+
+@functools.cache
+def _pages_of(key: str) -> Callable[[bytes], _Body]:
+    """A decoder of pages that hold their items under `key`."""
+    type_ = msgspec.defstruct("Body", [("items", list[msgspec.Raw], msgspec.field(name=key))], bases=(_Body,))
+    decode: Callable[[bytes], _Body] = msgspec.json.Decoder(type_).decode  # type: ignore[assignment]
+    return decode
+
+
+def _no_list(key: str) -> str:
+    return f"{key!r} is not a list of objects"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    items: Items
+    items: Sequence[msgspec.Raw]
     total: int | None
     has_next: bool | None  # None: nothing says
 
     @classmethod
-    def read(cls, body: Mapping[str, Any], key: str, number: int, paging: Paging) -> "_Page":
+    def read(cls, body: _Body, key: str, number: int, paging: Paging) -> "_Page":
         """Page `number` of a list. Raises ValueError for a body that is no page of `key`."""
-        items = body.get(key)
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise ValueError(f"{key!r} is not a list of objects")
-        meta = _inner(body, "meta")
-        where, holder = ("total", body) if paging is Paging.TOTAL else ("meta.total", meta)
-        total = _count(holder.get("total"), where, as_text=paging in (Paging.META, Paging.TOTAL))
+        if any(memoryview(item)[0] != ord("{") for item in body.items):
+            raise ValueError(_no_list(key))
+        meta = _object_or_nothing(body.meta, "meta")
+        where, said = ("total", body.total) if paging is Paging.TOTAL else ("meta.total", meta.get("total"))
+        total = _count(said, where, as_text=paging in (Paging.META, Paging.TOTAL))
         if total is None and paging is Paging.PAGES:
             raise ValueError("meta.total is missing")
-        has_next: bool | None = bool(_inner(_inner(body, "links"), "pages").get("next"))
+        pages = _object_or_nothing(_object_or_nothing(body.links, "links").get("pages"), "pages")
+        has_next: bool | None = bool(pages.get("next"))
         if not has_next and paging in (Paging.META, Paging.TOTAL):
-            pages = _count(meta.get("pages"), "meta.pages", as_text=True)
-            has_next = number < pages if pages is not None else None if total is None else False
-        return cls(items=items, total=total, has_next=has_next)
+            last = _count(meta.get("pages"), "meta.pages", as_text=True)
+            has_next = number < last if last is not None else None if total is None else False
+        return cls(items=body.items, total=total, has_next=has_next)
 
     def is_last(self, *, read: int, total: int | None) -> bool:
         """Whether the list ends here, with `read` items of `total`."""
@@ -636,19 +674,11 @@ def _count(value: Any, where: str, *, as_text: bool) -> int | None:
     return value
 
 
-def _inner(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The object under `key`; absent, null and `{}` are alike. Raises ValueError for anything else."""
-    inner = body.get(key)
-    if inner is not None and not isinstance(inner, dict):
-        raise ValueError(f"{key!r} is not an object")
-    return inner or {}
-
-
-def _id(item: Item, field: str) -> str:
-    value = item.get(field)
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise ValueError(f"an item has no {field!r}")
-    return str(value)
+def _object_or_nothing(value: Any, where: str) -> Mapping[str, Any]:
+    """An object; absent, null and `{}` are alike. Raises ValueError for anything else."""
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{where!r} is not an object")
+    return value or {}
 
 
 class _Local(threading.local):
