@@ -58,7 +58,9 @@ def droplets(count: int) -> list[bytes]:
         item = items.droplet(
             500_000_000 + number, f"web-{number:06}", created_at="2026-01-01T00:00:00Z", tags=("web", "bench"), backup_ids=(number,)
         )
-        item["region"]["sizes"] = [f"{family}-{cpus}vcpu-{cpus * 4}gb" for family in "scgm" for cpus in (1, 2, 4, 8, 16, 32, 40, 48, 60, 64)]
+        item["region"]["sizes"] = [
+            f"{family}-{cpus}vcpu-{cpus * 4}gb" for family in "scgm" for cpus in (1, 2, 4, 8, 16, 32, 40, 48, 60, 64)
+        ]
         item["region"]["sizes"] += [f"so1_5-{cpus}vcpu-{cpus * 8}gb-{disk}" for cpus in (2, 4, 8) for disk in ("nvme", "intel", "amd")]
         encoded.append(msgspec.json.encode(item))
     return encoded
@@ -174,7 +176,13 @@ def row(case: str, own: list[float], peers: dict[str, list[float]], limit: list[
     middle = statistics.median
     above = f"{ratio(own, limit):.2f}x the limit"
     return [
-        Row(case, f"{middle(own):.2f} s", f"{name} {middle(peer):.1f} s", f"{middle(limit):.2f} s", f"{ratio(peer, own):.0f}x the peer, {above}")
+        Row(
+            case,
+            f"{middle(own):.2f} s",
+            f"{name} {middle(peer):.1f} s",
+            f"{middle(limit):.2f} s",
+            f"{ratio(peer, own):.0f}x the peer, {above}",
+        )
         for name, peer in peers.items()
     ]
 

@@ -6,6 +6,7 @@ here knows a kind, a database or Dagster.
 """
 
 import bisect
+import collections
 import email.utils
 import functools
 import http
@@ -16,6 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -37,15 +39,39 @@ Params: TypeAlias = Mapping[str, str | int]
 
 _PER_PAGE = 200  # the most that the provider allows
 _MAX_PAGES = 50_000
+_AT_ONCE = 8  # pages of one list that are asked for at the same time
 _MAX_BYTES = 64 * 1024 * 1024  # of a reply that is kept in memory
 _MAX_FILE_BYTES = 1024 * 1024 * 1024  # of one that goes to a file; a line of an invoice CSV is some 130 bytes
 _SLOWEST = 64 * 1024  # bytes a second: what a reply brings adds to the time that it may take
 _MAX_WAIT = 3600.0  # the request budget renews within the hour, so nothing honest asks for a longer wait
 _MAX_BACKOFF = 60.0
 
+
+class _Local(threading.local):
+    """What belongs to the request, or the listing, that the current thread is at."""
+
+    deadline = math.inf  # of the request, on the monotonic clock
+    requests = 0
+    stop: threading.Event | None = None  # set when nobody wants the replies any more
+
+
+_local = _Local()
+
+
+class _StoppedError(Exception):
+    """Nobody wants the reply any more."""
+
+
+def _rest(seconds: float) -> None:
+    if _local.stop is None:
+        time.sleep(seconds)
+    elif _local.stop.wait(seconds):
+        raise _StoppedError
+
+
 # Indirection for tests, which need not wait real minutes.
 _clock = time.monotonic
-_sleep = time.sleep
+_sleep = _rest
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -193,7 +219,6 @@ class Client:
         self._budget = _Budget(self._on_wait)
         self._shared = budget
         self._special = [_Window(limit) for limit in SPECIAL_LIMITS]
-        self._local = _Local()
         self._account: Account | None = None
         self.listed: dict[str, Listing] = {}  # complete listings that others are read along, for as long as this client lives
         host = httpx.URL(self._base).host
@@ -206,7 +231,7 @@ class Client:
         # httpx limits each read, not a reply as a whole, and has no public way to set the network backend.
         for transport in (self._http._transport, *self._http._mounts.values()):
             if isinstance(transport, httpx.HTTPTransport):
-                transport._pool._network_backend = _DeadlineBackend(self._local)
+                transport._pool._network_backend = _DeadlineBackend()
 
     @property
     def requests(self) -> int:
@@ -282,7 +307,8 @@ class Client:
         Never raises ProviderError: it is in `.error`, beside what had been read. `id_field` names what makes an item
         distinct; None where equal items are legal.
 
-        Pages are asked for by number, because `links` name the provider's host and not the configured one. The last
+        Pages are asked for by number, because `links` name the provider's host and not the configured one; where page 1
+        tells how many there are, several of the others at once, which are then taken in order. The last
         page is the one without `links.pages.next`, unless `meta.total` says that there are more items. A list that may
         leave both out, and does, is read on until a page is empty: a page that is not full proves nothing, because the
         provider may allow less to a page than was asked for.
@@ -292,7 +318,7 @@ class Client:
         appended. The total stays, and the item that moves to the earlier page is missed; so being missing in one
         complete listing is no proof of deletion.
         """
-        before = self._local.requests
+        before = _local.requests
         items = NewItems(id_field)
         seen: Items = items
         error: ProviderError | None = None
@@ -318,7 +344,7 @@ class Client:
                 error = _does_not_add_up(problem, kind=kind, path=path)
         except ProviderError as failure:
             error = failure
-        return Listing(items=seen, requests=self._local.requests - before, error=error, id_field=id_field)
+        return Listing(items=seen, requests=_local.requests - before, error=error, id_field=id_field)
 
     def save_list(self, path: str, key: str, file: BinaryIO, *, kind: str, scope: str | None = None) -> None:
         """Put every item under `key` on all pages of `path` into `file`, as one JSON array (see `documents.py`).
@@ -346,13 +372,22 @@ class Client:
         paging: Paging,
     ) -> str | None:
         """Read page 1 to the last into `items`. Returns what does not add up, None if all does."""
-        total: int | None = None
-        previous: bytes | None = None
-        for number in range(1, _MAX_PAGES + 1):
+
+        def ask(number: int) -> tuple[bytes, httpx.Response]:
             query = {**(params or {}), "per_page": _PER_PAGE, "page": number}
             if paging is Paging.SINGLE:  # and yet, should it say that there is more, that is read too
                 query = {**(params or {}), **({"page": number} if number > 1 else {})}
-            content, reply = self._request("GET", path, kind=kind, scope=scope, params=query)
+            return self._request("GET", path, kind=kind, scope=scope, params=query)
+
+        with _Replies(ask) as replies:
+            return self._add_up(items, replies, path, key, kind=kind, paging=paging)
+
+    def _add_up(self, items: "_Pages", replies: "_Replies", path: str, key: str, *, kind: str, paging: Paging) -> str | None:
+        """As `_read_pages`, of these replies."""
+        total: int | None = None
+        previous: bytes | None = None
+        for number in range(1, _MAX_PAGES + 1):
+            content, reply = replies.page(number)
             known = len(items)
             try:
                 page = _Page.read(self._body(content, reply, key, kind=kind, path=path), key, number, paging)
@@ -371,6 +406,8 @@ class Client:
             if total is not None and len(items) > total:
                 break
             previous = content
+            if number == 1 and page.last is not None:
+                replies.expect(min(page.last, _MAX_PAGES))
         else:
             return f"it has more than {_MAX_PAGES} pages"
         if total is not None and len(items) != total:
@@ -456,26 +493,28 @@ class Client:
         file: BinaryIO | None,
     ) -> tuple[bytes, httpx.Response]:
         """One HTTP request: the whole body and the reply's head, or ProviderError. With `file`, the body of a 200 is there."""
+        if _local.stop is not None and _local.stop.is_set():
+            raise _StoppedError
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": "application/json"}
         window = next((window for window in self._special if window.limit.covers(path)), None)
         window_from = 0.0 if window is None else window.acquire(self._on_wait)
         sent_at = self._budget.acquire()
-        if self._shared is not None:
-            self._take(self._shared, window)
-        self._local.requests += 1
-        self._local.deadline = time.monotonic() + 4 * self._timeout
         content = bytearray()
         if file is not None:  # there may be the half of an earlier reply in it
             file.seek(0)
             file.truncate()
         try:
+            if self._shared is not None:
+                self._take(self._shared, window)
+            _local.requests += 1
+            _local.deadline = time.monotonic() + 4 * self._timeout
             with self._http.stream(method, self._base + path, params=params, headers=headers, content=body) as reply:
                 held = self._budget.heard(reply.headers, self._shared)
                 into_file = file if reply.status_code == 200 else None
                 size, limit = 0, _MAX_BYTES if into_file is None else _MAX_FILE_BYTES
                 for chunk in reply.iter_bytes():
                     size += len(chunk)
-                    self._local.deadline += len(chunk) / _SLOWEST
+                    _local.deadline += len(chunk) / _SLOWEST
                     if size > limit:
                         raise self._error(reply, kind=kind, path=path, message=f"the body exceeds {limit >> 20} MB")
                     if into_file is None:
@@ -640,6 +679,7 @@ class _Page:
     items: Sequence[msgspec.Raw]
     total: int | None
     has_next: bool | None  # None: nothing says
+    last: int | None  # the number of the last page; None: nothing says it for sure
 
     @classmethod
     def read(cls, body: _Body, key: str, number: int, paging: Paging) -> "_Page":
@@ -656,7 +696,11 @@ class _Page:
         if not has_next and paging in (Paging.META, Paging.TOTAL):
             last = _count(meta.get("pages"), "meta.pages", as_text=True)
             has_next = number < last if last is not None else None if total is None else False
-        return cls(items=body.items, total=total, has_next=has_next)
+        said_last = re.search(r"[?&]page=(\d{1,9})(?:&|$)", str(pages.get("last")), re.ASCII)
+        last_page = int(said_last[1]) if said_last else None
+        if total is not None and len(body.items) == _PER_PAGE:  # fewer: the provider gives less to a page than was asked for
+            last_page = min(last_page or _MAX_PAGES, -(-total // _PER_PAGE))
+        return cls(items=body.items, total=total, has_next=has_next, last=None if paging is Paging.SINGLE else last_page)
 
     def is_last(self, *, read: int, total: int | None) -> bool:
         """Whether the list ends here, with `read` items of `total`."""
@@ -681,11 +725,54 @@ def _object_or_nothing(value: Any, where: str) -> Mapping[str, Any]:
     return value or {}
 
 
-class _Local(threading.local):
-    """What belongs to the request, or the listing, that the current thread is at."""
+class _Replies:
+    """The replies to the requests for pages. Once it is known how many there are, a few threads ask for the next ones ahead."""
 
-    deadline = math.inf  # of the request, on the monotonic clock
-    requests = 0
+    def __init__(self, ask: Callable[[int], tuple[bytes, httpx.Response]]) -> None:
+        self._ask = ask
+        self._coming: collections.deque[Future[tuple[bytes, httpx.Response]]] = collections.deque()
+        self._numbers = iter(range(0))
+        self._threads: ThreadPoolExecutor | None = None
+        self._stop = threading.Event()
+        self._sent: list[int] = []  # requests, by the threads
+
+    def page(self, number: int) -> tuple[bytes, httpx.Response]:
+        """The reply for this page; pages are wanted in order. Raises ProviderError."""
+        if not self._coming:
+            return self._ask(number)
+        reply = self._coming.popleft().result()
+        self._ask_ahead()
+        return reply
+
+    def expect(self, last: int) -> None:
+        """Page 1 is there, and says that this is the last."""
+        if last > 2:  # a single page more needs no thread
+            self._threads = ThreadPoolExecutor(min(_AT_ONCE, last - 1), thread_name_prefix="digitalocean-pages")
+            self._numbers = iter(range(2, last + 1))
+            self._ask_ahead()
+
+    def _ask_ahead(self) -> None:
+        """Also bounds what waits in memory, should the threads be faster than who reads."""
+        while self._threads is not None and len(self._coming) < _AT_ONCE and (number := next(self._numbers, None)) is not None:
+            self._coming.append(self._threads.submit(self._ask_in_thread, number))
+
+    def _ask_in_thread(self, number: int) -> tuple[bytes, httpx.Response]:
+        _local.stop = self._stop
+        before = _local.requests
+        try:
+            return self._ask(number)
+        finally:
+            self._sent.append(_local.requests - before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """No further request is sent; those under way are waited for."""
+        self._stop.set()
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+            _local.requests += sum(self._sent)
 
 
 class _Window:
@@ -884,8 +971,7 @@ def _is_loopback(host: str) -> bool:
 class _DeadlineBackend(httpcore.NetworkBackend):
     """Connections that keep to the deadline of the current request, so that a reply of one byte a second ends too."""
 
-    def __init__(self, local: _Local) -> None:
-        self._local = local
+    def __init__(self) -> None:
         self._backend = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -897,16 +983,15 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         stream = self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _DeadlineStream(stream, self._local)
+        return _DeadlineStream(stream)
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, local: _Local) -> None:
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
-        self._local = local
 
     def _cut(self, timeout: float | None) -> float:
-        left = self._local.deadline - time.monotonic()
+        left = _local.deadline - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the reply as a whole took too long")
         return left if timeout is None else min(left, timeout)
@@ -923,7 +1008,7 @@ class _DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._local)
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
