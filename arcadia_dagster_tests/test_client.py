@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from email.utils import formatdate
@@ -552,7 +552,8 @@ def test_all_pages_are_read_by_number_at_200_a_page(server: Server, client: Clie
     assert listing.complete
     assert ids(listing) == list(range(450))
     assert listing.requests == 3
-    assert [request.query for request in server.seen] == [{"type": "gpus", "per_page": "200", "page": str(number)} for number in (1, 2, 3)]
+    asked = sorted((request.query for request in server.seen), key=lambda query: query["page"])
+    assert asked == [{"type": "gpus", "per_page": "200", "page": str(number)} for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("links", [{}, None, {"pages": {}}, {"pages": None}, {"pages": {"next": None}}])
@@ -685,6 +686,118 @@ def test_pages_without_end_end(server: Server, client: Client, monkeypatch: pyte
     listing = droplets(client, paging=Paging.LINKS)
     assert "does not add up" in incomplete(listing)
     assert listing.requests == 2 * (20 if total is None else total + 1)
+
+
+# --- several pages at once
+
+
+def long_list(pages: int, at_once: int, **total_of: int) -> Callable[[Request], Reply]:
+    """`pages` full pages. All but the first are answered in the opposite order, `at_once` of them, and so must be asked for together."""
+    meeting = threading.Barrier(at_once)
+    turns = [threading.Event() for _ in range(pages + 2)]
+
+    def reply(request: Request) -> Reply:
+        number = request.page
+        if number > 1:
+            first = number - (number - 2) % at_once
+            meeting.wait(5)
+            if number < first + at_once - 1:
+                assert turns[number + 1].wait(5)
+            threading.Timer(0.005, turns[number].set).start()  # once this one is on its way
+        everything = range((number - 1) * 200, number * 200)
+        return page(everything, total=total_of.get(f"page_{number}", pages * 200), more=number < pages)
+
+    return reply
+
+
+def test_pages_that_come_in_another_order_are_one_listing_in_order(server: Server, client: Client) -> None:
+    server.seen.clear()
+    server.reply = long_list(9, at_once=8)
+    listing = droplets(client)
+    assert listing.complete
+    assert ids(listing) == list(range(1800))
+    assert listing.requests == client.requests == len(server.seen) == 9
+    server.reply = long_list(9, at_once=8)
+    assert [item["id"] for item in json.loads(saved_list(client))] == list(range(1800))
+
+
+def test_the_last_page_may_be_named_where_pages_are_smaller(server: Server, client: Client) -> None:
+    meeting = threading.Barrier(3)
+    last = {"last": "https://api.digitalocean.com/v2/droplets?page=4&per_page=2"}
+
+    def reply(request: Request) -> Reply:
+        number = request.page
+        if number > 1:
+            meeting.wait(5)
+        links = {"pages": {"next": "https://api.digitalocean.com/v2/droplets?page=2", **last} if number < 4 else {}}
+        return page([2 * number, 2 * number + 1], total=8, links=links)
+
+    server.seen.clear()
+    server.reply = reply
+    assert ids(droplets(client)) == [*range(2, 10)]
+    assert len(server.seen) == 4
+
+
+def test_a_page_that_fails_in_the_middle_is_the_error_and_ends_the_asking(server: Server, client: Client) -> None:
+    """Page 3 is refused, and page 5 with other words before that; of 100 pages few are asked for."""
+    refused_first = threading.Event()
+
+    def reply(request: Request) -> Reply:
+        if request.page == 5:
+            threading.Timer(0.02, refused_first.set).start()
+            return Reply(status=422, body={"message": "five"})
+        if request.page == 3:
+            assert refused_first.wait(5)
+            return Reply(status=403, body={"message": "three"})
+        return page(range((request.page - 1) * 200, request.page * 200), total=20_000, more=True)
+
+    server.seen.clear()
+    server.reply = reply
+    listing = droplets(client)
+    assert "three" in incomplete(listing)
+    assert isinstance(listing.error, Forbidden)
+    assert ids(listing) == list(range(400))
+    assert listing.requests == client.requests == len(server.seen) <= 11
+
+
+def test_who_waits_to_ask_for_a_page_that_nobody_wants_any_more_asks_no_more(
+    server: Server, client: Client, waits: list[tuple[float, str]]
+) -> None:
+    """Four requests a minute: the pages after the second would be asked for in minutes, and page 2 fails at once."""
+
+    def reply(request: Request) -> Reply:
+        headers = limits(80, 79)
+        if request.page == 1:
+            body = page(range(200), total=20_000, more=True).body
+            return Reply(body=body, headers=headers)
+        return Reply(status=403, body={"message": "no"}, headers=headers)
+
+    server.seen.clear()
+    server.reply = reply
+    assert "no" in incomplete(droplets(client))
+    assert len(server.seen) <= 4
+    assert all("limit of 4 requests" in reason for _, reason in waits)
+
+
+def test_a_total_that_changes_among_pages_read_at_once_is_seen(server: Server, client: Client) -> None:
+    server.reply = long_list(9, at_once=8, page_6=1801)
+    server_reply = server.reply
+    first = threading.Event()
+
+    def reply(request: Request) -> Reply:
+        if request.page == 1 and first.is_set():  # the second time
+            server.reply = long_list(9, at_once=8)
+            return server.reply(request)
+        first.set()
+        return server_reply(request)
+
+    server.reply = reply
+    listing = droplets(client)
+    assert listing.complete
+    assert ids(listing) == list(range(1800))
+    assert listing.requests == 18
+    server.reply = lambda request: page(range((request.page - 1) * 200, request.page * 200), total=1800 + (request.page == 6), more=True)
+    assert "went from 1800 to 1801" in incomplete(droplets(client))
 
 
 # --- the other ways of paging

@@ -31,7 +31,7 @@ from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.showcase import showcase_account
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 from arcadia_dagster.digitalocean.client import Client as Provider
-from arcadia_dagster.digitalocean.inventory import list_kind, read_kind
+from arcadia_dagster.digitalocean.inventory import Reading, list_kind
 from arcadia_dagster.digitalocean.kinds import KINDS
 
 SCHEMAS = json.loads((Path(__file__).parent / "data" / "response_schemas.json").read_text())
@@ -203,7 +203,9 @@ def test_every_kind_with_a_listing_has_something_in_the_showcase(server: Simulat
     assert {name: str(listing.error) for name, listing in listings.items() if listing.error} == {}
     assert [name for name, listing in listings.items() if not listing.items] == []
     for name, listing in listings.items():
-        assert read_kind(KINDS[name], listing).error is None
+        reading = Reading(KINDS[name], listing)
+        assert len({thing.read().provider_id for thing in reading}) == len(reading) == len(listing.items)
+        assert reading.error is None
     # One PostgreSQL cluster is asked for replicas, the Valkey one is not; the clusters and the regions are known by then.
     assert again == {"db_replica": 1, "nfs_share": len(items.REGIONS), "nfs_snapshot": len(items.REGIONS)}
     assert [item["bucket"] for item in listings["spaces_bucket"].items] == ["showcase-assets", "showcase-artifacts"]

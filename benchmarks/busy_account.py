@@ -19,7 +19,7 @@ from arcadia_dagster.defs.scheduling import SCHEDULED
 from arcadia_dagster.demo import items
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 from arcadia_dagster.ledger.attribution import WALK
-from arcadia_dagster.ledger.reconcile import _STAGED, _event, _fingerprint, _staged, copy_rows
+from arcadia_dagster.ledger.reconcile import _STAGED, _event, _fingerprint, _Seen, _staged, copy_rows
 
 # Of twenty slots: eight droplets, four volumes, five snapshots, two reserved IPs, a load balancer. A slot always holds something; what is
 # in it lives for ever, or for so many days and gives way to the next. Droplets that come and go bear one name, as those of a pool do.
@@ -199,10 +199,10 @@ class BusyAccount:
         self.conn.execute(
             text(
                 f"create temp table staged on commit drop as select {', '.join(_STAGED[:13])}, ''::text as name_key, ''::text as event,"
-                " '{}'::jsonb as changes from arcadia.resources with no data"
+                " '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
             )
         )
-        rows = [_staged(thing, _fingerprint(thing), None, None, {}) for thing in self._things("true", tick=self.last)]
+        rows = [_staged(_Seen(thing, None, _fingerprint(thing)), None, None, {}) for thing in self._things("true", tick=self.last)]
         copy_rows(self.conn, "staged", _STAGED, rows)
         for statement in _RESOURCES.split(";"):
             self.conn.execute(text(statement), values)

@@ -1,34 +1,42 @@
-"""`reconcile` of droplets against a plain SQLAlchemy upsert of the same rows, side by side: first load, unchanged, 1 % changed.
+"""A listing of droplets, from the bytes of its pages to the commit: first load, unchanged, 1 % changed.
 
-Run by `make bench`, or `python benchmarks/reconcile.py [NUMBER OF DROPLETS]`. Uses ARCADIA_DATABASE_URL where set, else an embedded server
-in a temporary folder. Fetching is not part of it: both sides start from decoded items of the droplet listing.
+Beside it, in turn and in one run, from the same bytes: SQLAlchemy upserts and, where it is installed, `dlt` merge; and what nobody can do
+without: decoding the pages and hashing their items, or for a first load the COPY of ready rows into the same table. Fetching is not part of
+it. Run by `make bench`, or `python benchmarks/reconcile.py [NUMBER OF DROPLETS]`; for dlt, install the extra `bench`. Uses
+ARCADIA_DATABASE_URL where set, else an embedded server in a temporary folder.
 """
 
-import copy
+import hashlib
+import importlib.util
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy import Column, DateTime, Engine, MetaData, Numeric, Text, func, text
-from sqlalchemy import Table as SqlTable
+import httpx
+import msgspec
+from sqlalchemy import URL, Column, DateTime, Engine, MetaData, Numeric, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from arcadia_dagster import settings
 from arcadia_dagster.demo import items
+from arcadia_dagster.digitalocean.client import Client
+from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
-from arcadia_dagster.ledger.reconcile import begin, reconcile
 from arcadia_dagster.ledger.schema import connect
+from benchmarks.table import Row, seconds, show
 
-ROUNDS = 5
+ROUNDS, PER_PAGE = 5, 200
+DROPLET = KINDS["droplet"]
+Pages = list[bytes]
 
-mirror = SqlTable(
+mirror = Table(
     "bench_mirror",
     MetaData(),
     Column("provider_id", Text, primary_key=True),
@@ -43,92 +51,192 @@ mirror = SqlTable(
 )
 
 
-def upsert(engine: Engine, droplets: list[dict[str, Any]]) -> None:
-    """What a user writes first: every row, every time, by INSERT ... ON CONFLICT DO UPDATE."""
-    kind = KINDS["droplet"]
-    rows = []
-    for item in droplets:
-        read = kind.read(item)
-        rows.append(
-            {
-                "provider_id": read.provider_id,
-                "name": read.name,
-                "region": read.region,
-                "status": read.status,
-                "tags": list(read.tags),
-                "attrs": read.attrs,
-                "monthly_price": read.monthly_price,
-                "provider_created_at": read.provider_created_at,
-                "last_seen_at": func.now(),
-            }
+def droplets(count: int) -> list[bytes]:
+    """Droplets as the provider sends them, some 2.5 KB each."""
+    encoded = []
+    for number in range(count):
+        item = items.droplet(
+            500_000_000 + number, f"web-{number:06}", created_at="2026-01-01T00:00:00Z", tags=("web", "bench"), backup_ids=(number,)
         )
+        item["region"]["sizes"] = [
+            f"{family}-{cpus}vcpu-{cpus * 4}gb" for family in "scgm" for cpus in (1, 2, 4, 8, 16, 32, 40, 48, 60, 64)
+        ]
+        item["region"]["sizes"] += [f"so1_5-{cpus}vcpu-{cpus * 8}gb-{disk}" for cpus in (2, 4, 8) for disk in ("nvme", "intel", "amd")]
+        encoded.append(msgspec.json.encode(item))
+    return encoded
+
+
+def pages_of(encoded: list[bytes]) -> Pages:
+    """The replies that list them."""
+    pages = []
+    for first in range(0, len(encoded), PER_PAGE):
+        more = b'{"pages":{"next":"https://api.digitalocean.com/v2/droplets?page=2"}}' if first + PER_PAGE < len(encoded) else b"{}"
+        page = b",".join(encoded[first : first + PER_PAGE])
+        pages.append(b'{"droplets":[%b],"links":%b,"meta":{"total":%d}}' % (page, more, len(encoded)))
+    return pages
+
+
+class Fed(Client):
+    """The client, given replies that have come already."""
+
+    def __init__(self, pages: Pages) -> None:
+        super().__init__("benchmark")
+        self._pages_that_came = pages
+
+    def _request(self, *_: Any, params: Any = None, **__: Any) -> tuple[bytes, httpx.Response]:
+        return self._pages_that_came[params["page"] - 1], httpx.Response(200)
+
+
+def ours(engine: Engine, account_id: int, pages: Pages) -> None:
+    """One listing, as the asset does it; there are no GPU droplets."""
+    run = ledger.begin(engine, account_id=account_id, kind="droplet")
+    with Fed(pages) as client:
+        listing = client.list("/v2/droplets", "droplets", kind="droplet")
+        reading = Reading(DROPLET, listing)
+        ledger.reconcile(engine, run, reading, error=reading.error)
+    assert reading.error is None
+
+
+decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def upsert(engine: Engine, pages: Pages) -> None:
+    """What a user writes first: every row, every time, by INSERT ... ON CONFLICT DO UPDATE."""
     statement = insert(mirror)
     changed = {column.name: statement.excluded[column.name] for column in mirror.columns if not column.primary_key}
     with engine.begin() as conn:
-        for first in range(0, len(rows), 1000):
-            conn.execute(
-                insert(mirror).values(rows[first : first + 1000]).on_conflict_do_update(index_elements=["provider_id"], set_=changed)
-            )
+        for page in pages:
+            rows = []
+            for item in decode(page)["droplets"]:
+                read = DROPLET.read(item)
+                row = {name: getattr(read, name) for name in ("provider_id", "name", "region", "status", "attrs", "monthly_price")}
+                times = {"provider_created_at": read.provider_created_at, "last_seen_at": func.now()}
+                rows.append({**row, **times, "tags": list(read.tags)})
+            conn.execute(insert(mirror).values(rows).on_conflict_do_update(index_elements=["provider_id"], set_=changed))
 
 
-def ours(engine: Engine, account_id: int, droplets: list[dict[str, Any]]) -> None:
-    """One listing of droplets, as the asset does it."""
-    kind = KINDS["droplet"]
-    run = begin(engine, account_id=account_id, kind="droplet")
-    reconcile(engine, run, [kind.read(item) for item in droplets])
+class Merge:
+    """`dlt` with write disposition merge, lists inside items kept as JSON columns."""
+
+    def __init__(self, url: URL, folder: str) -> None:
+        import dlt
+
+        os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+        os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
+        target = dlt.destinations.postgres(url.set(drivername="postgresql").render_as_string(hide_password=False))
+        self._pipeline = dlt.pipeline("bench", pipelines_dir=folder, destination=target, dataset_name="bench_dlt")
+
+    def __call__(self, pages: Pages) -> None:
+        import dlt
+
+        def listed() -> Any:
+            for page in pages:
+                yield msgspec.json.decode(page)["droplets"]
+
+        self._pipeline.run(
+            dlt.resource(listed, name="droplets", primary_key="id", write_disposition="merge", max_table_nesting=0)
+        ).raise_on_failed_jobs()
 
 
-def seconds(work: Callable[[], None]) -> float:
-    """Wall time of one call."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+class _Listed(msgspec.Struct):
+    droplets: list[msgspec.Raw]
+
+
+class _Identified(msgspec.Struct):
+    id: int
+
+
+def decode_and_hash(pages: Pages) -> None:
+    """What it takes to know an item's id and whether its bytes are those of the last time."""
+    listed, identified = msgspec.json.Decoder(_Listed).decode, msgspec.json.Decoder(_Identified).decode
+    {identified(item).id: hashlib.blake2b(item, digest_size=16).digest() for page in pages for item in listed(page).droplets}
+
+
+class Copy:
+    """COPY of rows that are ready in memory into the table that the first load fills."""
+
+    def __init__(self, engine: Engine, pages: Pages) -> None:
+        self._engine = engine
+        seen = [DROPLET.read(item) for page in pages for item in decode(page)["droplets"]]
+        self._rows = [ledger._staged(ledger._Seen(one, None, bytes(16)), None, None, {})[1:13] for one in seen]
+
+    def __call__(self, account_id: int) -> None:
+        columns = ("account_id", "kind", *ledger._STAGED[1:13], "first_seen_at", "last_seen_at")
+        with self._engine.begin() as conn:
+            now = conn.execute(text("select now()")).scalar_one()
+            ledger.copy_rows(conn, "arcadia.resources", columns, ((account_id, "droplet", *row, now, now) for row in self._rows))
+
+
+def row(case: str, own: list[float], peers: dict[str, list[float]], limit: list[float]) -> list[Row]:
+    """The rows of a case, one for each peer: medians, and the ratios of pairs that ran one after the other."""
+
+    def ratio(others: list[float], mine: list[float]) -> float:
+        return statistics.median(one / own for one, own in zip(others, mine, strict=False))
+
+    middle = statistics.median
+    above = f"{ratio(own, limit):.2f}x the limit"
+    return [
+        Row(
+            case,
+            f"{middle(own):.2f} s",
+            f"{name} {middle(peer):.1f} s",
+            f"{middle(limit):.2f} s",
+            f"{ratio(peer, own):.0f}x the peer, {above}",
+        )
+        for name, peer in peers.items()
+    ]
 
 
 def main() -> None:
     """Print the table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    encoded = droplets(count)
+    same = pages_of(encoded)
+    some = [one.replace(b'"status":"active"', b'"status":"off"', 1) for one in encoded[: count // 100]]
+    changed = pages_of([*some, *encoded[count // 100 :]])
+    title = f"{count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers 2"
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         engine = connect(settings.ledger_url())
-        with engine.begin() as conn:
-            conn.execute(text("drop table if exists bench_mirror"))
-            mirror.create(conn)
-        account_id = account_of_team(engine, team_uuid=f"bench-{time.time_ns()}", name="bench")
-        droplets = [
-            items.droplet(500_000_000 + number, f"web-{number:06}", created_at="2026-01-01T00:00:00Z", tags=("web", "bench"))
-            for number in range(count)
-        ]
-        table = Table(
-            "case", "reconcile", "upsert", "times as fast", title=f"{count:,} droplets, median of {ROUNDS} in turn (first load: 1)"
-        )
-        table.add_row(
-            *case("first load", [seconds(lambda: ours(engine, account_id, droplets))], [seconds(lambda: upsert(engine, droplets))])
-        )
-        a, b = [], []
+
+        def new_account() -> int:
+            return account_of_team(engine, team_uuid=f"bench-{time.time_ns()}", name="bench")
+
+        def reset() -> None:
+            with engine.begin() as conn:
+                conn.execute(text("drop table if exists bench_mirror"))
+                conn.execute(text("drop schema if exists bench_dlt cascade"))
+                conn.execute(text("drop schema if exists bench_dlt_staging cascade"))
+                mirror.create(conn)
+
+        reset()
+        peers: dict[str, Callable[[Pages], None]] = {"upserts": lambda pages: upsert(engine, pages)}
+        if importlib.util.find_spec("dlt"):
+            peers["dlt"] = Merge(settings.ledger_url(), folder)
+        rows = []
+        own, limit = [], []
+        first = {name: [seconds(lambda peer=peer: peer(same))] for name, peer in peers.items()}  # type: ignore[misc]
+        copy = Copy(engine, same)
         for _ in range(ROUNDS):
-            a.append(seconds(lambda: ours(engine, account_id, droplets)))
-            b.append(seconds(lambda: upsert(engine, droplets)))
-        table.add_row(*case("unchanged", a, b))
-        a, b = [], []
-        for number in range(ROUNDS):
-            changed = copy.deepcopy(droplets[: count // 100])
-            for item in changed:
-                item["status"] = "off" if number % 2 else "archive"
-            listing = [*changed, *droplets[count // 100 :]]
-            a.append(seconds(lambda listing=listing: ours(engine, account_id, listing)))  # type: ignore[misc]
-            b.append(seconds(lambda listing=listing: upsert(engine, listing)))  # type: ignore[misc]
-        table.add_row(*case("1 % changed", a, b))
-        Console().print(table)
-        with engine.begin() as conn:
-            conn.execute(text("drop table bench_mirror"))
+            limit.append(seconds(lambda: copy(new_account())))
+            account_id = new_account()
+            own.append(seconds(lambda: ours(engine, account_id, same)))  # noqa: B023
+        rows += row("first load", own, first, limit)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:  # as autovacuum has done a minute later
+            conn.execute(text("vacuum analyze"))
+        for case, edition in (("unchanged", lambda _: same), ("1 % changed", lambda number: (changed, same)[number % 2])):
+            own, limit, theirs = [], [], {name: [] for name in peers}
+            for number in range(ROUNDS):
+                pages = edition(number)
+                limit.append(seconds(lambda: decode_and_hash(pages)))  # noqa: B023
+                own.append(seconds(lambda: ours(engine, account_id, pages)))  # noqa: B023
+                for name, peer in peers.items():
+                    if number < 2:
+                        theirs[name].append(seconds(lambda peer=peer: peer(pages)))  # type: ignore[misc]  # noqa: B023
+            rows += row(case, own, theirs, limit)
+        show(title, rows)
+        reset()
         engine.dispose()
-
-
-def case(name: str, ours_seconds: list[float], peer_seconds: list[float]) -> tuple[str, ...]:
-    """A row: both medians, and the median of the ratios of the pairs."""
-    ratio = statistics.median(peer / own for own, peer in zip(ours_seconds, peer_seconds, strict=True))
-    return name, f"{statistics.median(ours_seconds):.3f} s", f"{statistics.median(peer_seconds):.3f} s", f"{ratio:.1f}"
 
 
 if __name__ == "__main__":

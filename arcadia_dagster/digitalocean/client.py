@@ -1,12 +1,14 @@
 """The provider's API over HTTP: the token, paging, retries, the request budget, and proof that a listing is complete.
 
-What comes out is decoded JSON (numbers with a fraction are Decimal) or a file, or one `ProviderError` that says what
-to do. What the fields of an item mean belongs in `kinds.py` and `invoices.py`; nothing here knows a kind, a database
-or Dagster.
+What comes out is decoded JSON (numbers with a fraction are Decimal), items put aside (`items.py`) or a file, or one
+`ProviderError` that says what to do. What the fields of an item mean belongs in `kinds.py` and `invoices.py`; nothing
+here knows a kind, a database or Dagster.
 """
 
 import bisect
+import collections
 import email.utils
+import functools
 import http
 import ipaddress
 import math
@@ -14,7 +16,8 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -27,27 +30,51 @@ import msgspec
 import stamina
 
 from arcadia_dagster.digitalocean.documents import ItemsWriter
+from arcadia_dagster.digitalocean.items import Item, Items, NewItems
 from arcadia_dagster.digitalocean.limits import HOUR, MINUTE, PERCENT_OF_A_MINUTE, REQUESTS_AN_HOUR, SPECIAL_LIMITS, Limit, SharedBudget
 
 PUBLIC_API = "https://api.digitalocean.com"
 
-Item: TypeAlias = dict[str, Any]
-Items: TypeAlias = list[Item]
 Params: TypeAlias = Mapping[str, str | int]
 
 _PER_PAGE = 200  # the most that the provider allows
 _MAX_PAGES = 50_000
+_AT_ONCE = 8  # pages of one list that are asked for at the same time
 _MAX_BYTES = 64 * 1024 * 1024  # of a reply that is kept in memory
 _MAX_FILE_BYTES = 1024 * 1024 * 1024  # of one that goes to a file; a line of an invoice CSV is some 130 bytes
 _SLOWEST = 64 * 1024  # bytes a second: what a reply brings adds to the time that it may take
 _MAX_WAIT = 3600.0  # the request budget renews within the hour, so nothing honest asks for a longer wait
 _MAX_BACKOFF = 60.0
 
+
+class _Local(threading.local):
+    """What belongs to the request, or the listing, that the current thread is at."""
+
+    deadline = math.inf  # of the request, on the monotonic clock
+    requests = 0
+    stop: threading.Event | None = None  # set when nobody wants the replies any more
+
+
+_local = _Local()
+
+
+class _StoppedError(Exception):
+    """Nobody wants the reply any more."""
+
+
+def _rest(seconds: float) -> None:
+    if _local.stop is None:
+        time.sleep(seconds)
+    elif _local.stop.wait(seconds):
+        raise _StoppedError
+
+
 # Indirection for tests, which need not wait real minutes.
 _clock = time.monotonic
-_sleep = time.sleep
+_sleep = _rest
 
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 # `on_wait` reports retries; stamina's own hook would print each on stdout, through structlog that Dagster brings along.
 stamina.instrumentation.set_on_retry_hooks([])
@@ -120,7 +147,7 @@ class Account:
 class Listing:
     """One read of one kind: items distinct by id in the order first seen, and why they are not all there is, if so."""
 
-    items: Items
+    items: Collection[Item]
     requests: int  # HTTP requests, retries included
     error: ProviderError | None
     id_field: str | None = "id"
@@ -130,13 +157,17 @@ class Listing:
         """Whether the items are all there are: every page read and as many distinct items as `meta.total` said."""
         return self.error is None
 
+    @property
+    def by_id(self) -> Items:
+        """The items put aside. Raises TypeError where equal items are legal."""
+        if self.id_field is None:
+            raise TypeError("these items have no id")
+        return Items.of(self.items, self.id_field)
+
     def __add__(self, other: "Listing") -> "Listing":
         """Two passes of one kind as one: items distinct by id (the later content), requests added, first error kept."""
-        items = [*self.items, *other.items]
-        if self.id_field is not None:
-            items = list({str(item[self.id_field]): item for item in items}.values())
         return Listing(
-            items=items,
+            items=self.by_id | other.by_id,
             requests=self.requests + other.requests,
             error=self.error or other.error,
             id_field=self.id_field,
@@ -191,7 +222,6 @@ class Client:
         self._budget = _Budget(self._on_wait)
         self._shared = budget
         self._special = [_Window(limit) for limit in SPECIAL_LIMITS]
-        self._local = _Local()
         self._account: Account | None = None
         self.listed: dict[str, Listing] = {}  # complete listings that others are read along, for as long as this client lives
         host = httpx.URL(self._base).host
@@ -204,7 +234,7 @@ class Client:
         # httpx limits each read, not a reply as a whole, and has no public way to set the network backend.
         for transport in (self._http._transport, *self._http._mounts.values()):
             if isinstance(transport, httpx.HTTPTransport):
-                transport._pool._network_backend = _DeadlineBackend(self._local)
+                transport._pool._network_backend = _DeadlineBackend()
 
     @property
     def requests(self) -> int:
@@ -280,7 +310,8 @@ class Client:
         Never raises ProviderError: it is in `.error`, beside what had been read. `id_field` names what makes an item
         distinct; None where equal items are legal.
 
-        Pages are asked for by number, because `links` name the provider's host and not the configured one. The last
+        Pages are asked for by number, because `links` name the provider's host and not the configured one; where page 1
+        tells how many there are, several of the others at once, which are then taken in order. The last
         page is the one without `links.pages.next`, unless `meta.total` says that there are more items. A list that may
         leave both out, and does, or that says no more than a total, is read on until a page is empty: a page that is not
         full proves nothing, because the provider may allow less to a page than was asked for.
@@ -290,12 +321,13 @@ class Client:
         appended. The total stays, and the item that moves to the earlier page is missed; so being missing in one
         complete listing is no proof of deletion.
         """
-        before = self._local.requests
-        seen: dict[str, Item] = {}
+        before = _local.requests
+        items = NewItems(id_field)
+        seen: Items = items
         error: ProviderError | None = None
         try:
-            for _ in range(2):
-                items = _Distinct(id_field)
+            for attempt in range(2):
+                items = NewItems(id_field, beside=items) if attempt else items
                 try:
                     problem = self._read_pages(
                         items,
@@ -307,7 +339,7 @@ class Client:
                         paging=paging,
                     )
                 finally:
-                    seen.update(items)
+                    seen = seen | items
                 if problem is None:
                     seen = items
                     break
@@ -315,7 +347,7 @@ class Client:
                 error = _does_not_add_up(problem, kind=kind, path=path)
         except ProviderError as failure:
             error = failure
-        return Listing(items=[*seen.values()], requests=self._local.requests - before, error=error, id_field=id_field)
+        return Listing(items=seen, requests=_local.requests - before, error=error, id_field=id_field)
 
     def save_list(self, path: str, key: str, file: BinaryIO, *, kind: str, scope: str | None = None) -> None:
         """Put every item under `key` on all pages of `path` into `file`, as one JSON array (see `documents.py`).
@@ -324,7 +356,7 @@ class Client:
         being always there. Raises ProviderError where that is not all there is; what the file holds then is of no use.
         """
         for _ in range(2):
-            items = ItemsWriter(file)
+            items = _Document(file)
             problem = self._read_pages(items, path, key, kind=kind, scope=scope, params=None, paging=Paging.PAGES)
             if problem is None:
                 items.end()
@@ -333,7 +365,7 @@ class Client:
 
     def _read_pages(
         self,
-        items: "_Items",
+        items: "_Pages",
         path: str,
         key: str,
         *,
@@ -343,16 +375,25 @@ class Client:
         paging: Paging,
     ) -> str | None:
         """Read page 1 to the last into `items`. Returns what does not add up, None if all does."""
-        total: int | None = None
-        previous: dict[str, Any] | None = None
-        for number in range(1, _MAX_PAGES + 1):
+
+        def ask(number: int) -> tuple[bytes, httpx.Response]:
             query = {**(params or {}), "per_page": _PER_PAGE, "page": number}
             if paging is Paging.SINGLE:  # and yet, should it say that there is more, that is read too
                 query = {**(params or {}), **({"page": number} if number > 1 else {})}
-            body = self.get(path, kind=kind, scope=scope, params=query)
+            return self._request("GET", path, kind=kind, scope=scope, params=query)
+
+        with _Replies(ask) as replies:
+            return self._add_up(items, replies, path, key, kind=kind, paging=paging)
+
+    def _add_up(self, items: "_Pages", replies: "_Replies", path: str, key: str, *, kind: str, paging: Paging) -> str | None:
+        """As `_read_pages`, of these replies."""
+        total: int | None = None
+        previous: bytes | None = None
+        for number in range(1, _MAX_PAGES + 1):
+            content, reply = replies.page(number)
             known = len(items)
             try:
-                page = _Page.read(body, key, number, paging)
+                page = _Page.read(self._body(content, reply, key, kind=kind, path=path), key, number, paging)
                 items.add(page.items)
             except ValueError as error:
                 raise ProviderError(kind=kind, path=path, status=200, message=f"page {number}: {error}", advice=_NOT_THE_API) from None
@@ -361,18 +402,33 @@ class Client:
             total = total if page.total is None else page.total
             if page.is_last(known=known, read=len(items), total=total):
                 break
-            if page.items and body == previous:
+            if page.items and content == previous:
                 return f"page {number} is page {number - 1} again"
             if len(items) == known:
                 return f"page {number} brings nothing new and is not the last ({len(items)} items, meta.total {total})"
             if total is not None and len(items) > total:
                 break
-            previous = body
+            previous = content
+            if number == 1 and page.last is not None:
+                replies.expect(min(page.last, _MAX_PAGES))
         else:
             return f"it has more than {_MAX_PAGES} pages"
         if total is not None and len(items) != total:
             return f"{len(items)} distinct items where meta.total says {total}"
         return None
+
+    def _body(self, content: bytes, reply: httpx.Response, key: str, *, kind: str, path: str) -> "_Body":
+        """A page, its items not decoded. Raises ProviderError, or ValueError, for what is none."""
+        try:
+            if not content.isascii():
+                content.decode()  # the decoder does not look into texts that it leaves alone
+            return _pages_of(key)(content)
+        except (ValueError, RecursionError):  # slowly then, for the words that it deserves
+            body = self._object(content, reply, kind=kind, path=path)
+            items = body.get(key)
+            if not isinstance(items, list):
+                raise ValueError(_no_list(key)) from None
+            return _Body([msgspec.Raw(_encode(item)) for item in items], body.get("meta"), body.get("links"), body.get("total"))
 
     def _object(self, content: bytes, reply: httpx.Response, *, kind: str, path: str) -> dict[str, Any]:
         try:
@@ -440,26 +496,28 @@ class Client:
         file: BinaryIO | None,
     ) -> tuple[bytes, httpx.Response]:
         """One HTTP request: the whole body and the reply's head, or ProviderError. With `file`, the body of a 200 is there."""
+        if _local.stop is not None and _local.stop.is_set():
+            raise _StoppedError
         headers = {"Accept": accept} if body is None else {"Accept": accept, "Content-Type": "application/json"}
         window = next((window for window in self._special if window.limit.covers(path)), None)
         window_from = 0.0 if window is None else window.acquire(self._on_wait)
         sent_at = self._budget.acquire()
-        if self._shared is not None:
-            self._take(self._shared, window)
-        self._local.requests += 1
-        self._local.deadline = time.monotonic() + 4 * self._timeout
         content = bytearray()
         if file is not None:  # there may be the half of an earlier reply in it
             file.seek(0)
             file.truncate()
         try:
+            if self._shared is not None:
+                self._take(self._shared, window)
+            _local.requests += 1
+            _local.deadline = time.monotonic() + 4 * self._timeout
             with self._http.stream(method, self._base + path, params=params, headers=headers, content=body) as reply:
                 held = self._budget.heard(reply.headers, self._shared)
                 into_file = file if reply.status_code == 200 else None
                 size, limit = 0, _MAX_BYTES if into_file is None else _MAX_FILE_BYTES
                 for chunk in reply.iter_bytes():
                     size += len(chunk)
-                    self._local.deadline += len(chunk) / _SLOWEST
+                    _local.deadline += len(chunk) / _SLOWEST
                     if size > limit:
                         raise self._error(reply, kind=kind, path=path, message=f"the body exceeds {limit >> 20} MB")
                     if into_file is None:
@@ -580,48 +638,72 @@ def _beginning(file: BinaryIO) -> bytes:
     return chunk.lstrip()[:1]
 
 
-class _Items(Protocol):
+class _Pages(Protocol):
     """Where the items of the pages go."""
 
     def __len__(self) -> int: ...
 
-    def add(self, items: Items) -> None: ...
+    def add(self, items: Sequence[msgspec.Raw]) -> None: ...
 
 
-class _Distinct(dict[str, Item]):
-    """Items by their id, or all of them where `id_field` is None. `add` raises ValueError for an item without id."""
+class _Document(ItemsWriter):
+    """Items that go to a document, where equal ones are legal."""
 
-    def __init__(self, id_field: str | None) -> None:
-        super().__init__()
-        self._id_field = id_field
+    def add(self, items: Iterable[msgspec.Raw]) -> None:
+        try:
+            super().add([_decode(item) for item in items])
+        except ArithmeticError:
+            raise ValueError("an item holds a number that is none") from None
 
-    def add(self, items: Items) -> None:
-        for item in items:
-            self[str(len(self)) if self._id_field is None else _id(item, self._id_field)] = item
+
+class _Body(msgspec.Struct):
+    """The parts of a page that matter; what each of the last three must be is checked where it is read."""
+
+    items: list[msgspec.Raw]
+    meta: Any = None
+    links: Any = None
+    total: Any = None
+
+
+@functools.cache
+def _pages_of(key: str) -> Callable[[bytes], _Body]:
+    """A decoder of pages that hold their items under `key`."""
+    type_ = msgspec.defstruct("Body", [("items", list[msgspec.Raw], msgspec.field(name=key))], bases=(_Body,))
+    decode: Callable[[bytes], _Body] = msgspec.json.Decoder(type_).decode  # type: ignore[assignment]
+    return decode
+
+
+def _no_list(key: str) -> str:
+    return f"{key!r} is not a list of objects"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    items: Items
+    items: Sequence[msgspec.Raw]
     total: int | None
     has_next: bool | None  # None: nothing says
+    last: int | None  # the number of the last page; None: nothing says it for sure
 
     @classmethod
-    def read(cls, body: Mapping[str, Any], key: str, number: int, paging: Paging) -> "_Page":
+    def read(cls, body: _Body, key: str, number: int, paging: Paging) -> "_Page":
         """Page `number` of a list. Raises ValueError for a body that is no page of `key`."""
-        items = body.get(key)
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise ValueError(f"{key!r} is not a list of objects")
-        meta = _inner(body, "meta")
-        where, holder = ("total", body) if paging is Paging.TOTAL else ("meta.total", meta)
-        total = _count(holder.get("total"), where, as_text=paging in (Paging.META, Paging.TOTAL))
+        if any(memoryview(item)[0] != ord("{") for item in body.items):
+            raise ValueError(_no_list(key))
+        meta = _object_or_nothing(body.meta, "meta")
+        where, said = ("total", body.total) if paging is Paging.TOTAL else ("meta.total", meta.get("total"))
+        total = _count(said, where, as_text=paging in (Paging.META, Paging.TOTAL))
         if total is None and paging is Paging.PAGES:
             raise ValueError("meta.total is missing")
-        has_next: bool | None = bool(_inner(_inner(body, "links"), "pages").get("next"))
+        pages = _object_or_nothing(_object_or_nothing(body.links, "links").get("pages"), "pages")
+        has_next: bool | None = bool(pages.get("next"))
         if not has_next and paging in (Paging.META, Paging.TOTAL):
-            pages = _count(meta.get("pages"), "meta.pages", as_text=True)
-            has_next = number < pages if pages is not None else None
-        return cls(items=items, total=total, has_next=has_next)
+            last = _count(meta.get("pages"), "meta.pages", as_text=True)
+            has_next = number < last if last is not None else None
+        said_last = re.search(r"[?&]page=(\d{1,9})(?:&|$)", str(pages.get("last")), re.ASCII)
+        last_page = int(said_last[1]) if said_last else None
+        if total is not None and len(body.items) == _PER_PAGE:  # fewer: the provider gives less to a page than was asked for
+            last_page = min(last_page or _MAX_PAGES, -(-total // _PER_PAGE))
+        return cls(items=body.items, total=total, has_next=has_next, last=None if paging is Paging.SINGLE else last_page)
 
     def is_last(self, *, known: int, read: int, total: int | None) -> bool:
         """Whether the list ends here, with `read` items of `total`, `known` of them before this page."""
@@ -639,26 +721,61 @@ def _count(value: Any, where: str, *, as_text: bool) -> int | None:
     return value
 
 
-def _inner(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The object under `key`; absent, null and `{}` are alike. Raises ValueError for anything else."""
-    inner = body.get(key)
-    if inner is not None and not isinstance(inner, dict):
-        raise ValueError(f"{key!r} is not an object")
-    return inner or {}
+def _object_or_nothing(value: Any, where: str) -> Mapping[str, Any]:
+    """An object; absent, null and `{}` are alike. Raises ValueError for anything else."""
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{where!r} is not an object")
+    return value or {}
 
 
-def _id(item: Item, field: str) -> str:
-    value = item.get(field)
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise ValueError(f"an item has no {field!r}")
-    return str(value)
+class _Replies:
+    """The replies to the requests for pages. Once it is known how many there are, a few threads ask for the next ones ahead."""
 
+    def __init__(self, ask: Callable[[int], tuple[bytes, httpx.Response]]) -> None:
+        self._ask = ask
+        self._coming: collections.deque[Future[tuple[bytes, httpx.Response]]] = collections.deque()
+        self._numbers = iter(range(0))
+        self._threads: ThreadPoolExecutor | None = None
+        self._stop = threading.Event()
+        self._sent: list[int] = []  # requests, by the threads
 
-class _Local(threading.local):
-    """What belongs to the request, or the listing, that the current thread is at."""
+    def page(self, number: int) -> tuple[bytes, httpx.Response]:
+        """The reply for this page; pages are wanted in order. Raises ProviderError."""
+        if not self._coming:
+            return self._ask(number)
+        reply = self._coming.popleft().result()
+        self._ask_ahead()
+        return reply
 
-    deadline = math.inf  # of the request, on the monotonic clock
-    requests = 0
+    def expect(self, last: int) -> None:
+        """Page 1 is there, and says that this is the last."""
+        if last > 2:  # a single page more needs no thread
+            self._threads = ThreadPoolExecutor(min(_AT_ONCE, last - 1), thread_name_prefix="digitalocean-pages")
+            self._numbers = iter(range(2, last + 1))
+            self._ask_ahead()
+
+    def _ask_ahead(self) -> None:
+        """Also bounds what waits in memory, should the threads be faster than who reads."""
+        while self._threads is not None and len(self._coming) < _AT_ONCE and (number := next(self._numbers, None)) is not None:
+            self._coming.append(self._threads.submit(self._ask_in_thread, number))
+
+    def _ask_in_thread(self, number: int) -> tuple[bytes, httpx.Response]:
+        _local.stop = self._stop
+        before = _local.requests
+        try:
+            return self._ask(number)
+        finally:
+            self._sent.append(_local.requests - before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """No further request is sent; those under way are waited for."""
+        self._stop.set()
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+            _local.requests += sum(self._sent)
 
 
 class _Window:
@@ -857,8 +974,7 @@ def _is_loopback(host: str) -> bool:
 class _DeadlineBackend(httpcore.NetworkBackend):
     """Connections that keep to the deadline of the current request, so that a reply of one byte a second ends too."""
 
-    def __init__(self, local: _Local) -> None:
-        self._local = local
+    def __init__(self) -> None:
         self._backend = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -870,16 +986,15 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         stream = self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _DeadlineStream(stream, self._local)
+        return _DeadlineStream(stream)
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, local: _Local) -> None:
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
-        self._local = local
 
     def _cut(self, timeout: float | None) -> float:
-        left = self._local.deadline - time.monotonic()
+        left = _local.deadline - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("the reply as a whole took too long")
         return left if timeout is None else min(left, timeout)
@@ -896,7 +1011,7 @@ class _DeadlineStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, timeout), self._local)
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -4,22 +4,56 @@ Each returns a `Listing` or something like it: what was read, what it cost, and 
 missing item means.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
-from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Resource
+from arcadia_dagster.digitalocean.items import Item, Stored
+from arcadia_dagster.digitalocean.kinds import EDITION, KINDS, Kind, Resource
 from arcadia_dagster.digitalocean.urns import parse_urn
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """The resources of one kind in one account. `error` says why the listing is incomplete; None: it is complete."""
+class Reading(Collection["Sighted"]):
+    """What one listing of one kind showed, each thing read when it is asked for.
 
-    resources: list[Resource]
-    requests: int
-    error: str | None
+    `error` says why the listing is incomplete; an item that cannot be read makes it so from when that was tried. None: it is complete.
+    """
+
+    def __init__(self, kind: Kind, listing: Listing) -> None:
+        self.kind = kind
+        self.requests = listing.requests
+        self.error = None if listing.error is None else str(listing.error)
+        self._items = listing.by_id
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator["Sighted"]:
+        return (Sighted(one, stored.digest + EDITION, stored, self) for one, stored in self._items.stored.items())
+
+    def __contains__(self, one: object) -> bool:
+        return isinstance(one, Sighted) and one.provider_id in self._items.stored
+
+
+@dataclass(slots=True)
+class Sighted:
+    """One item of a listing: a `kinds.Sighting`."""
+
+    provider_id: str
+    digest: bytes
+    _stored: Stored
+    _reading: Reading
+
+    def read(self) -> Resource:
+        """The item as a Resource. Raises ValueError where it cannot be read; that is then the error of the reading as well."""
+        kind = self._reading.kind
+        try:
+            return kind.read(self._stored.item())
+        except ValueError as problem:
+            sentence = f"an item of the {kind.name} listing cannot be read: {problem}"
+            self._reading.error = self._reading.error or sentence
+            raise ValueError(sentence) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +124,8 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
             listing += Listing(items=[], requests=0, error=error, id_field=kind.list_id)
         elif only_field is None or item[only_field] in values:
             one = _list(client, kind, str(kind.path).format(id=item[parent.list_id]))
-            items = [{**child, "parent_id": item[parent.list_id]} for child in one.items]
-            listing += Listing(items=items, requests=one.requests, error=one.error, id_field=kind.list_id)
+            with_parent = {"parent_id": item[parent.list_id]}
+            listing += replace(one, items=one.by_id.adding(lambda _, fields=with_parent: fields))  # type: ignore[misc]
     return listing
 
 
@@ -130,24 +164,13 @@ def list_pool_members(client: Client, pool_ids: Iterable[str]) -> Listing:
         one = client.list(
             f"/v2/droplets/autoscale/{pool_id}/members", "droplets", kind="autoscale_pool", id_field="droplet_id", scope="droplet:read"
         )
-        members += Listing(
-            items=[{**item, "autoscale_pool_id": pool_id} for item in one.items],
-            requests=one.requests,
+        with_pool = {"autoscale_pool_id": pool_id}
+        members += replace(
+            one,
+            items=one.by_id.adding(lambda _, fields=with_pool: fields),  # type: ignore[misc]
             error=None if isinstance(one.error, NotFound) else one.error,
-            id_field="droplet_id",
         )
     return members
-
-
-def read_kind(kind: Kind, listing: Listing) -> Reading:
-    """A listing as resources. An item that cannot be read makes the reading incomplete; the others are kept."""
-    resources, error = [], None if listing.error is None else str(listing.error)
-    for item in listing.items:
-        try:
-            resources.append(kind.read(item))
-        except ValueError as problem:
-            error = error or f"an item of the {kind.name} listing cannot be read: {problem}"
-    return Reading(resources=resources, requests=listing.requests, error=error)
 
 
 def list_backups(client: Client) -> Listing:
@@ -162,28 +185,31 @@ def list_backups(client: Client) -> Listing:
     droplets = list_kind(client, KINDS["droplet"])
     if droplets.error is not None:
         return Listing(items=[], requests=droplets.requests, error=droplets.error)
-    requests, items = droplets.requests, {}
+    requests = droplets.requests
+    owner: dict[str, Any] = {}
+    unknown: list[Any] = []
     for droplet in droplets.items:
         if not all(isinstance(droplet.get(field) or [], list) for field in ("backup_ids", "features")):
             return Listing(items=[], requests=requests, error=_unreadable(kind, "/v2/droplets", "backup_ids or features is not a list"))
-    owner = {str(backup): droplet["id"] for droplet in droplets.items for backup in droplet.get("backup_ids") or ()}
-    # A token without image:read sees no backup_ids at all; then the feature is the only sign.
-    unknown = [droplet["id"] for droplet in droplets.items if "backup_ids" not in droplet and "backups" in (droplet.get("features") or ())]
+        owner |= {str(backup): droplet["id"] for backup in droplet.get("backup_ids") or ()}
+        # A token without image:read sees no backup_ids at all; then the feature is the only sign.
+        if "backup_ids" not in droplet and "backups" in (droplet.get("features") or ()):
+            unknown.append(droplet["id"])
     images = client.list("/v2/images", "images", kind=kind.name, scope=kind.scope, params={"private": "true"})
     requests += images.requests
     if images.error is not None and not isinstance(images.error, Forbidden | NotFound):
         return Listing(items=[], requests=requests, error=images.error)
-    for image in images.items if images.error is None else ():
-        if image.get("type") == "backup":
-            items[str(image["id"])] = {**image, "droplet_id": owner.get(str(image["id"]))}
+    shown = {str(image["id"]) for image in images.items if image.get("type") == "backup"} if images.error is None else set()
+    items = images.by_id.only(shown).adding(lambda backup: {"droplet_id": owner.get(backup)})
 
     error: ProviderError | None = None
-    for droplet_id in dict.fromkeys([*(owner[backup] for backup in owner if backup not in items), *unknown]):
+    for droplet_id in dict.fromkeys([*(owner[backup] for backup in owner if backup not in shown), *unknown]):
         backups = client.list(f"/v2/droplets/{droplet_id}/backups", "backups", kind=kind.name, scope="droplet:read")
         requests += backups.requests
         error = error or backups.error
-        items |= {str(backup["id"]): {**backup, "droplet_id": droplet_id} for backup in backups.items}
-    return Listing(items=list(items.values()), requests=requests, error=error or images.error)
+        with_owner = {"droplet_id": droplet_id}
+        items |= backups.by_id.adding(lambda _, fields=with_owner: fields)  # type: ignore[misc]
+    return Listing(items=items, requests=requests, error=error or images.error)
 
 
 def walk_projects(client: Client, project_ids: Iterable[str], *, missing: Collection[str] = ()) -> Walk:
@@ -227,7 +253,7 @@ def create_project(client: Client, name: str) -> dict[str, Any]:
     return project
 
 
-def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+def list_invoices(client: Client) -> tuple[Sequence[Item], Sequence[Item]]:
     """The invoice list and the billing history. Raises ProviderError: a part of them is no list of invoices."""
     invoices = client.list("/v2/customers/my/invoices", "invoices", kind="invoice", id_field="invoice_uuid", scope="billing:read")
     # The history pages like the others, though its reply need not say how many entries there are.
@@ -238,7 +264,7 @@ def list_invoices(client: Client) -> tuple[Sequence[Mapping[str, Any]], Sequence
     for listing in (invoices, history):
         if listing.error is not None:
             raise listing.error
-    return invoices.items, history.items
+    return [*invoices.items], [*history.items]
 
 
 def read_invoice_preview(client: Client) -> Any:

@@ -5,20 +5,28 @@ which URN names and token scope belong to them. A new kind is a new row. No code
 """
 
 import functools
+import hashlib
 import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import msgspec
 
+from arcadia_dagster.digitalocean import documents, items
 from arcadia_dagster.digitalocean.client import Paging
 from arcadia_dagster.digitalocean.documents import read_decimal
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="deterministic")  # one spelling for one value
+
+# Of all that decides how an item reads, beside the item: two items alike read alike only by the same edition.
+EDITION = hashlib.blake2b(
+    b"".join(Path(str(file)).read_bytes() for file in (__file__, documents.__file__, items.__file__)), digest_size=8
+).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,30 @@ class Resource:
     parent_kind: str | None = None
     parent_provider_id: str | None = None
     provider_created_at: datetime | None = None
+
+    @property
+    def digest(self) -> None:
+        """As a `Sighting`: what it was read of is not known any more."""
+        return None
+
+    def read(self) -> "Resource":
+        """As a `Sighting`."""
+        return self
+
+
+class Sighting(Protocol):
+    """A thing that a listing showed, and that need not be read where its digest is known."""
+
+    @property
+    def provider_id(self) -> str:
+        """The provider's id."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """Two of one id with the same digest read alike. None: nothing is known without reading it."""
+
+    def read(self) -> Resource:
+        """The thing. Raises ValueError, with a sentence for the user, where it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +225,8 @@ def _settled(value: Any) -> Any:
         settled = [_settled(inner) for inner in value]
         return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
     if isinstance(value, Decimal):
+        if not value.is_finite() or value.adjusted() > 40:
+            raise ValueError(f"{str(value)[:40]!r} is not a number")
         return int(value) if value == value.to_integral_value() else value.normalize()
     if isinstance(value, str) and "://" in value:
         return _USER_IN_URL.sub("", _storable(value))

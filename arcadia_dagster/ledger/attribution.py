@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, text
 
-from arcadia_dagster.digitalocean.kinds import KINDS, Resource
+from arcadia_dagster.digitalocean.kinds import KINDS, Sighting
 from arcadia_dagster.ledger.reconcile import Changes, SyncRun, begin, finish, lock, placeholder, reconcile
 from arcadia_dagster.ledger.tenants import assign
 
@@ -102,7 +102,7 @@ def record_walk(
     return changes
 
 
-def with_walk(engine: Engine, run: SyncRun, items: Iterable[Resource], error: str | None) -> tuple[list[Resource], str | None]:
+def with_walk(engine: Engine, run: SyncRun, items: Iterable[Sighting], error: str | None) -> tuple[list[Sighting], str | None]:
     """A listing together with what the walks of the projects know of its kind; the items and why they are not all, if so.
 
     For kinds of which neither source need show everything. Both must have been read anew since the listing before: one walk is one proof.
@@ -112,7 +112,7 @@ def with_walk(engine: Engine, run: SyncRun, items: Iterable[Resource], error: st
             text("select provider_id from arcadia.project_memberships where account_id = :account_id and kind = :kind"),
             {"account_id": run.account_id, "kind": run.kind},
         ).scalars()
-        found = {provider_id: placeholder(provider_id) for provider_id in known}
+        found: dict[str, Sighting] = {provider_id: placeholder(provider_id) for provider_id in known}
         walked = conn.execute(
             text(
                 "select exists (select from arcadia.listings w where w.account_id = :account_id and w.kind = :walk"

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
 from sqlalchemy import Connection, Engine, text
 
-from arcadia_dagster.digitalocean.kinds import Kind, Resource, kind_named
+from arcadia_dagster.digitalocean.kinds import Kind, Resource, Sighting, kind_named
 
 STRIKES = 3
 MASS_DELETION_COUNT = 10
@@ -131,7 +131,7 @@ def set_aside(engine: Engine, run: SyncRun, *, requests: int, error: str) -> Non
 def reconcile(
     engine: Engine,
     run: SyncRun,
-    items: Iterable[Resource],
+    items: Iterable[Sighting],
     *,
     requests: int = 0,
     error: str | None = None,
@@ -140,15 +140,15 @@ def reconcile(
 ) -> Changes:
     """Bring one kind of one account in line with a listing, in one transaction, and close its sync run.
 
-    `error` says why a listing is incomplete: then what was seen is recorded and nothing is struck. A listing that began before one that
-    has been reconciled already is out of date and changes nothing. A resource is struck at most once per `strike_interval`.
+    `error` says why a listing is incomplete: then what was seen is recorded and nothing is struck. An item that cannot be read makes it
+    incomplete too, and is left out. A listing that began before one that has been reconciled already is out of date and changes nothing.
+    A resource is struck at most once per `strike_interval`.
 
     Raises MassDeletionWithheldError, after committing what was seen, where more than 10 and more than 30 % of the active resources would
     be tombstoned at once and `allow_mass_deletion` is False.
     """
     kind = kind_named(run.kind)
     seen = {item.provider_id: item for item in items}
-    complete = error is None
     withheld: str | None = None
     with engine.begin() as conn:
         lock(conn, "reconcile", run.account_id, run.kind)
@@ -158,15 +158,27 @@ def reconcile(
             finish(conn, run, Changes(seen=len(seen)), requests=requests, error=error or note, complete=False)
             return Changes(seen=len(seen))
 
-        known = _known(conn, run, "deleted_at is null")
-        # Of what is gone, all that ever was, no more is read than what this listing shows.
-        known |= _known(conn, run, "deleted_at is not null and provider_id = any(:ids)", ids=[*seen.keys() - known.keys()])
-        counts = _write_seen(conn, run, kind, seen, known)
+        active = _active(conn, run)
+        unsure = [one for one, item in seen.items() if item.digest is None or active.get(one) != item.digest]
+        counts = {"discovered": 0, "updated": 0, "restored": 0}
+        written = 0
+        for ids in _batches(unsure):
+            read: list[_Seen] = []
+            for one in ids:
+                try:
+                    item = seen[one].read()
+                    read.append(_Seen(item, seen[one].digest, _fingerprint(item)))
+                except ValueError as problem:
+                    error = error or str(problem)
+                    del seen[one]
+            written += _write_seen(conn, run, kind, read, counts)
+        if written >= MANY_ROWS:
+            conn.execute(text("analyze arcadia.resources, arcadia.resource_names"))
+        complete = error is None
         struck: list[int] = []
         last_strike: list[int] = []
         if complete:
-            active = [row for row in known.values() if not row.gone]
-            missing = [row for row in active if row.provider_id not in seen]
+            missing = [*_known(conn, run, [one for one in active if one not in seen]).values()]
             due = [row for row in missing if row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at]
             # The clock was set back since: how long ago that was is not known, so the interval begins anew.
             _strike_again_later(conn, run, [row.resource_id for row in missing if (row.last_struck_at or run.started_at) > run.started_at])
@@ -186,16 +198,37 @@ def reconcile(
     return changes
 
 
-def _known(conn: Connection, run: SyncRun, which: str, **values: Any) -> dict[str, Any]:
-    """The kind's resources of which `which` is so, by provider id."""
-    found = conn.execute(
+# So many items are objects at a time.
+_BATCH = 2000
+
+
+def _batches(ids: list[str]) -> Iterable[list[str]]:
+    return (ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH))
+
+
+def _active(conn: Connection, run: SyncRun) -> dict[str, bytes | None]:
+    """The active resources by provider id, each with the digest of an item that would change nothing; None: any may."""
+    query = (
+        "select provider_id, case when stale_strike_count = 0 then d.digest end from arcadia.resources r"
+        " left join arcadia.item_digests d on d.resource_id = r.resource_id and d.fingerprint = r.fingerprint"
+        " where r.account_id = %s and r.kind = %s and r.deleted_at is null"
+    )
+    with _driver(conn).cursor(binary=True) as cursor:
+        return dict(cursor.execute(query, (run.account_id, run.kind)).fetchall())
+
+
+def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str, Any]:
+    """What is known of those of these that are in the ledger."""
+    if not provider_ids:
+        return {}
+    rows = conn.execute(
         text(
             "select provider_id, resource_id, fingerprint, stale_strike_count, last_struck_at, deleted_at is not null as gone"
-            f" from arcadia.resources where account_id = :account_id and kind = :kind and {which}"
+            " from arcadia.resources where account_id = :account_id and kind = :kind and provider_id = any(:ids)"
         ),
-        {"account_id": run.account_id, "kind": run.kind, **values},
+        {"account_id": run.account_id, "kind": run.kind, "ids": provider_ids},
     )
-    return {row.provider_id: row for row in found}
+    return {row.provider_id: row for row in rows}
 
 
 def _newest_listing(conn: Connection, run: SyncRun) -> datetime | None:
@@ -204,6 +237,12 @@ def _newest_listing(conn: Connection, run: SyncRun) -> datetime | None:
         {"account_id": run.account_id, "kind": run.kind},
     ).scalar()
     return newest
+
+
+class _Seen(NamedTuple):
+    item: Resource
+    digest: bytes | None  # of what it was read of
+    fingerprint: bytes
 
 
 def _fingerprint(item: Resource) -> bytes:
@@ -227,40 +266,45 @@ _STAGED = (
     "name_key",
     "event",
     "changes",
+    "digest",
 )
 _STATE = ", ".join(_STAGED[2:13])  # what a row of `resources` takes over from a listing
 _SET = ", ".join(f"{column} = s.{column}" for column in _STAGED[2:13])
 
 
-def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Mapping[str, Resource], known: Mapping[str, Any]) -> dict[str, int]:
-    """Insert what is new, update what changed, restore what came back, reset strikes; the counts of the first three.
+def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen], counts: dict[str, int]) -> int:
+    """Insert what is new, update what changed, restore what came back, reset strikes; returns how many rows that wrote.
 
-    Only these rows travel to the database: an unchanged resource costs the comparison of its fingerprint.
+    `counts` of the first three is brought up to date. Only these rows travel to the database: of what reads as it did before, no more than
+    the digest.
     """
-    counts = {"discovered": 0, "updated": 0, "restored": 0}
+    known = _known(conn, run, [one.item.provider_id for one in seen])
     rows: list[tuple[Any, ...]] = []
     forgiven: list[int] = []
-    changed: list[tuple[Resource, bytes, Any]] = []
-    for provider_id, item in seen.items():
-        fingerprint = _fingerprint(item)
-        row = known.get(provider_id)
+    read_alike: list[tuple[int, bytes, bytes]] = []
+    changed: list[tuple[_Seen, Any]] = []
+    for one in seen:
+        row = known.get(one.item.provider_id)
         if row is None:
             counts["discovered"] += 1
-            rows.append(_staged(item, fingerprint, None, "discovered", {}))
-        elif row.gone or bytes(row.fingerprint or b"") != fingerprint:
-            changed.append((item, fingerprint, row))
-        elif row.stale_strike_count:
-            forgiven.append(row.resource_id)
+            rows.append(_staged(one, None, "discovered", {}))
+        elif row.gone or bytes(row.fingerprint or b"") != one.fingerprint:
+            changed.append((one, row))
+        else:
+            if row.stale_strike_count:
+                forgiven.append(row.resource_id)
+            if one.digest is not None:
+                read_alike.append((row.resource_id, one.digest, one.fingerprint))
 
-    before = _states(conn, [row.resource_id for _, _, row in changed])
-    for item, fingerprint, row in changed:
-        changes = _difference(before[row.resource_id], item)
+    before = _states(conn, [row.resource_id for _, row in changed])
+    for one, row in changed:
+        changes = _difference(before[row.resource_id], one.item)
         event = "restored" if row.gone else _event(kind, changes)
-        if event == "drift_detected" and bytes(row.fingerprint or b"") == _fingerprint(placeholder(item.provider_id)):
+        if event == "drift_detected" and bytes(row.fingerprint or b"") == _fingerprint(placeholder(one.item.provider_id)):
             event = "updated"  # nothing drifted: no more than a URN was known
         if event is not None:
             counts["restored" if row.gone else "updated"] += 1
-        rows.append(_staged(item, fingerprint, row.resource_id, event, changes))
+        rows.append(_staged(one, row.resource_id, event, changes))
 
     if rows:
         _write_staged(conn, run, rows)
@@ -272,10 +316,27 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Mapping[str, R
             ),
             {"seen_at": run.started_at, "ids": forgiven},
         )
-    return counts
+    if read_alike:
+        ids, digests, fingerprints = zip(*read_alike, strict=True)
+        conn.execute(
+            text(
+                f"{_KEEP_DIGESTS} select * from unnest(cast(:ids as bigint[]), cast(:digests as bytea[]), cast(:fingerprints as bytea[]))"
+                f" {_LAST_DIGEST}"
+            ),
+            {"ids": [*ids], "digests": [*digests], "fingerprints": [*fingerprints]},
+        )
+    return len(rows)
 
 
-def _staged(item: Resource, fingerprint: bytes, resource_id: int | None, event: str | None, changes: Mapping[str, Any]) -> tuple[Any, ...]:
+_KEEP_DIGESTS = "insert into arcadia.item_digests as d (resource_id, digest, fingerprint)"
+_LAST_DIGEST = (
+    "on conflict (resource_id) do update set digest = excluded.digest, fingerprint = excluded.fingerprint"
+    " where (d.digest, d.fingerprint) <> (excluded.digest, excluded.fingerprint)"
+)
+
+
+def _staged(one: _Seen, resource_id: int | None, event: str | None, changes: Mapping[str, Any]) -> tuple[Any, ...]:
+    item = one.item
     return (
         resource_id,
         item.provider_id,
@@ -289,21 +350,26 @@ def _staged(item: Resource, fingerprint: bytes, resource_id: int | None, event: 
         item.parent_kind,
         item.parent_provider_id,
         item.provider_created_at,
-        fingerprint,
+        one.fingerprint,
         name_key(item.name),
         event,
         _encoder.encode(changes).decode(),
+        one.digest,
     )
 
 
 def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     """COPY rows into a table of this connection's transaction; returns how many."""
-    driver = conn.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)  # noqa: S101  # the engine is made for psycopg 3
-    with driver.cursor() as cursor, cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin") as copy:
+    with _driver(conn).cursor() as cursor, cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin") as copy:
         for row in rows:
             copy.write_row(row)
     return cursor.rowcount
+
+
+def _driver(conn: Connection) -> psycopg.Connection:
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101  # the engine is made for psycopg 3
+    return driver
 
 
 # So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
@@ -314,7 +380,7 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
     conn.execute(
         text(
             f"create temp table staged on commit drop as select {', '.join(_STAGED[:13])}, ''::text as name_key,"
-            " ''::text as event, '{}'::jsonb as changes from arcadia.resources with no data"
+            " ''::text as event, '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
         )
     )
     copy_rows(conn, "staged", _STAGED, rows)
@@ -341,7 +407,7 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
     )
     conn.execute(
         text(
-            "with entered as (select r.resource_id, s.name, s.name_key, s.event, s.changes from staged s"
+            "with entered as (select r.resource_id, s.name, s.name_key, s.event, s.changes, s.digest, s.fingerprint from staged s"
             " join arcadia.resources r on r.account_id = :account_id and r.kind = :kind and r.provider_id = s.provider_id),"
             # A name was given some time after the old one was last seen, and the old one was borne until the new one is seen.
             " named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
@@ -350,15 +416,14 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
             " where account_id = :account_id and kind = :kind) end from entered"
             " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null),"
             " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from entered"
-            " where n.resource_id = entered.resource_id and n.name_key <> entered.name_key and n.seen_until is null)"
+            " where n.resource_id = entered.resource_id and n.name_key <> entered.name_key and n.seen_until is null),"
+            f" read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from entered where digest is not null {_LAST_DIGEST})"
             " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
             " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from entered where event is not null"
         ),
         values,
     )
     conn.execute(text("drop table staged"))
-    if len(rows) >= MANY_ROWS:
-        conn.execute(text("analyze arcadia.resources, arcadia.resource_names"))
 
 
 def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list[int]) -> None:

@@ -145,6 +145,16 @@ resources = Table(
     comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
 )
 
+item_digests = Table(
+    "item_digests",
+    metadata,
+    # No foreign key: resources are never deleted, and this is written with each of them.
+    Column("resource_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False, comment="Of the item's bytes as they came, and of the code that reads them"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="What they read as; where the resource has another, the digest is void"),
+    comment="How each resource's item looked when it was last read: one that looks the same need not be read again",
+)
+
 resource_names = Table(
     "resource_names",
     metadata,

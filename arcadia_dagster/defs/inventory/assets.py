@@ -1,6 +1,6 @@
 """One asset for each kind that has a listing, and the walk of the projects. What a listing means to the ledger is not decided here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.scheduling import fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
-from arcadia_dagster.digitalocean.inventory import create_project, list_kind, list_pool_members, read_kind, walk_projects
-from arcadia_dagster.digitalocean.kinds import KINDS, Kind
+from arcadia_dagster.digitalocean.inventory import Reading, create_project, list_kind, list_pool_members, walk_projects
+from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Sighting
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
 from arcadia_dagster.ledger.matching import is_waiting, rematch
 from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, SyncRun, begin, ever_listed, reconcile, set_aside
@@ -105,8 +105,9 @@ def _sync(
         listing = _with_pools(context, client, ledger, account_id, listing)
     if kind.name == "droplet_backup":
         listing = _without_images(ledger, account_id, listing)
-    reading = read_kind(kind, listing)
-    found, requests, error = reading.resources, reading.requests, reading.error
+    reading = Reading(kind, listing)
+    found: Collection[Sighting] = reading
+    requests, error = reading.requests, reading.error
     unreadable = _never_readable(ledger, run, listing.error, per_region=kind.per_region)
     if unreadable and kind.also_in_walk:  # then the walk is the only source
         set_aside(ledger.engine, run, requests=requests, error=error or "")
@@ -220,8 +221,8 @@ def _with_pools(context: dg.AssetExecutionContext, client: Client, ledger: Ledge
         )
     made_by = {str(item["droplet_id"]): item["autoscale_pool_id"] for item in members.items}
     made_by |= {row.provider_id: row.pool_id for row in known if row.kind == "droplet"}
-    items = [{**item, "autoscale_pool_id": made_by.get(str(item.get("id")))} for item in listing.items]
-    return Listing(items=items, requests=listing.requests + members.requests, error=listing.error, id_field=listing.id_field)
+    items = listing.by_id.adding(lambda one: {"autoscale_pool_id": made_by[one]} if one in made_by else {}) if made_by else listing.items
+    return replace(listing, items=items, requests=listing.requests + members.requests)
 
 
 def _without_images(ledger: Ledger, account_id: int, listing: Listing) -> Listing:
@@ -239,7 +240,7 @@ def _without_images(ledger: Ledger, account_id: int, listing: Listing) -> Listin
                 " where d.account_id = b.account_id and d.kind = 'droplet' and d.provider_id = b.parent_provider_id"
                 " and d.deleted_at is null and d.stale_strike_count = 0))"
             ),
-            {"account_id": account_id, "shown": [str(item["id"]) for item in listing.items]},
+            {"account_id": account_id, "shown": [*listing.by_id.stored]},
         ).scalar_one()
     return listing if hidden else replace(listing, error=None)
 
@@ -262,7 +263,7 @@ def _list_projects(client: Client, kind: Kind) -> Listing:
         log.warning(f"The project {name!r} could not be created; the next sync tries again. {problem}")
     else:
         log.info(f"Created the project {name!r} for what is in no other.")
-        return Listing(items=[*listing.items, created], requests=listing.requests + 1, error=None)
+        return listing + Listing(items=[created], requests=1, error=None)
     return listing
 
 

@@ -1,0 +1,213 @@
+"""An item whose bytes are those of the last time is not read again: that this hides no change, and what makes it be read all the same."""
+
+import copy
+import json
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from arcadia_dagster.demo import items
+from arcadia_dagster.demo.showcase import showcase_account
+from arcadia_dagster.digitalocean import inventory
+from arcadia_dagster.digitalocean import items as items_module
+from arcadia_dagster.digitalocean.client import Client, Listing
+from arcadia_dagster.digitalocean.inventory import Reading
+from arcadia_dagster.digitalocean.items import Items
+from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.ledger.accounts import account_of_team
+from arcadia_dagster.ledger.reconcile import _fingerprint, begin, placeholder, reconcile
+from arcadia_dagster_tests.scripted_server import Reply, serving
+
+DROPLET = items.droplet(1, "web-1", created_at="2026-01-01T00:00:00Z", tags=("web",))
+
+
+class Listings:
+    """Listings of one kind of an account of its own, from items as the provider sends them."""
+
+    accounts = 0
+
+    def __init__(self, engine, kind="droplet"):
+        Listings.accounts += 1
+        self.engine, self.kind = engine, KINDS[kind]
+        self.account = account_of_team(engine, team_uuid=f"digests-{Listings.accounts}", name="digests")
+
+    def __call__(self, *found, adding=None):
+        listed = Items.of(found, self.kind.list_id)
+        listing = Listing(items=listed.adding(adding) if adding else listed, requests=1, error=None, id_field=self.kind.list_id)
+        self.reading = Reading(self.kind, listing)
+        self.asked = []
+        return reconcile(self.engine, begin(self.engine, account_id=self.account, kind=self.kind.name), self._watched())
+
+    def _watched(self):
+        for thing in self.reading:
+            yield Watched(thing, self.asked)
+
+    def rows(self, query="select r.*, r.xmin::text as version from arcadia.resources r where account_id = :a order by provider_id"):
+        with self.engine.connect() as conn:
+            return conn.execute(text(query), {"a": self.account}).all()
+
+    def events(self):
+        return [row.event for row in self.rows("select event from arcadia.cloud_resource_events where account_id = :a order by event_id")]
+
+
+class Watched:
+    """A sighting that tells who asked for it."""
+
+    def __init__(self, thing, asked):
+        self.provider_id, self.digest, self._thing, self._asked = thing.provider_id, thing.digest, thing, asked
+
+    def read(self):
+        self._asked.append(self.provider_id)
+        return self._thing.read()
+
+
+def test_what_came_as_it_was_is_not_read(engine):
+    listing = Listings(engine)
+    others = [{**DROPLET, "id": number} for number in range(2, 6)]
+    assert listing(DROPLET, *others).discovered == 5
+    assert sorted(listing.asked) == ["1", "2", "3", "4", "5"]
+    before = listing.rows()
+    assert listing(*others, DROPLET) == replace(listing(DROPLET, *others), seen=5)
+    assert listing.asked == []
+    assert listing.rows() == before
+    listing({**DROPLET, "status": "off"}, *others)
+    assert listing.asked == ["1"]
+
+
+@pytest.mark.parametrize(
+    "looks_other",
+    [
+        {**DROPLET, "next_backup_window": {"start": "2026-05-01T00:00:00Z", "end": "2026-05-01T23:00:00Z"}, "locked": True},
+        {**DROPLET, "id": "1"},
+    ],
+    ids=["fields that are not kept", "its id as text"],
+)
+def test_what_reads_as_it_did_costs_no_more_than_a_digest(engine, looks_other):
+    listing = Listings(engine)
+    listing(DROPLET)
+    before = listing.rows()
+    for asked in (["1"], []):
+        assert listing(looks_other).updated == 0
+        assert (listing.asked, listing.rows(), listing.events()) == (asked, before, ["discovered"])
+
+
+def test_a_new_edition_of_the_code_reads_everything_anew(engine, monkeypatch):
+    listing = Listings(engine)
+    listing(DROPLET)
+    listing.kind = replace(listing.kind, attrs=(*listing.kind.attrs, "locked"))
+    assert (listing(DROPLET).updated, listing.asked) == (0, [])
+    monkeypatch.setattr(inventory, "EDITION", b"another!")
+    assert (listing(DROPLET).updated, listing.asked) == (1, ["1"])
+    assert listing.rows()[0].attrs["locked"] is False
+    assert (listing(DROPLET).updated, listing.asked) == (0, [])
+
+
+def test_a_field_that_another_listing_adds_is_part_of_the_item(engine):
+    listing = Listings(engine)
+    listing(DROPLET)
+    assert listing(DROPLET, adding=lambda _: {"autoscale_pool_id": "p1"}).updated == 1
+    assert listing(DROPLET, adding=lambda _: {"autoscale_pool_id": "p1"}).updated == 0
+    assert listing(DROPLET, adding=lambda _: {"autoscale_pool_id": "p2"}).updated == 1
+    assert listing.rows()[0].attrs["autoscale_pool_id"] == "p2"
+
+
+def test_what_was_written_without_its_item_is_read_again(engine):
+    """As a bucket that for once only the projects show; or by a release that knows no digests."""
+    listing = Listings(engine)
+    listing(DROPLET)
+    reconcile(engine, begin(engine, account_id=listing.account, kind="droplet"), [placeholder("1")])
+    assert listing.rows()[0].name == "1"
+    assert listing(DROPLET).updated == 1
+    assert listing.rows()[0].name == "web-1"
+
+
+def test_an_item_that_cannot_be_read_makes_the_listing_incomplete_each_time(engine):
+    listing = Listings(engine)
+    other, third = {**DROPLET, "id": 2}, {**DROPLET, "id": 3}
+    listing(DROPLET, other, third)
+    for _ in range(2):
+        changes = listing({**DROPLET, "created_at": "yesterday"}, {**other, "status": "off"})
+        assert (changes.seen, changes.updated, changes.struck) == (1, 1 if _ == 0 else 0, 0)
+        assert listing.reading.error == "an item of the droplet listing cannot be read: droplet 1: 'yesterday' is not a time"
+        last = listing.rows("select * from arcadia.cloud_sync_runs where account_id = :a order by sync_run_id desc limit 1")[0]
+        assert (last.complete, last.error) == (False, listing.reading.error)
+    assert [row.stale_strike_count for row in listing.rows()] == [0, 0, 0]
+    assert listing(DROPLET, other, third).updated == 1
+
+
+KEPT = {
+    "droplet": showcase_account().droplets[0],
+    "volume": showcase_account().volumes[0],
+    "managed_db": showcase_account().databases[0],
+    "load_balancer": showcase_account().load_balancers[0],
+    "app": showcase_account().apps[0],
+}
+VALUES = st.sampled_from([None, "", "x", "a b", "https://user@host/", 0, 1, -2.5, True, [], ["x"], [{"id": 1}], {}, {"slug": "x"}, "\0"])
+
+
+def places(value, before=()):
+    """The path of everything in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, one in inner for path in [(*before, key), *places(one, (*before, key))]]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(sorted(KEPT)), edits=st.lists(st.tuples(st.integers(0, 10_000), VALUES, st.booleans()), min_size=1, max_size=3))
+def test_no_edit_of_an_item_is_hidden(engine, kind, edits):
+    """After each listing the ledger holds what the item reads as now, and wrote nothing where that is what it was."""
+    listing, item = Listings(engine, kind), KEPT[kind]
+    listing(item)
+    for place, value, away in edits:
+        before, events = listing.rows(), listing.events()
+        item = copy.deepcopy(item)
+        paths = [path for path in places(item) if path[0] != listing.kind.list_id]
+        *outer, last = paths[place % len(paths)]
+        inside = item
+        for step in outer:
+            inside = inside[step]
+        if away:
+            del inside[last]
+        else:
+            inside[last] = value
+        try:
+            now = _fingerprint(listing.kind.read(json.loads(json.dumps(item), parse_float=Decimal)))
+        except ValueError:
+            now = None
+        listing(item)
+        (row,) = listing.rows()
+        if now in (None, before[0].fingerprint):
+            assert (listing.reading.error is None) == (now is not None)
+            assert ([row], listing.events()) == (before, events)
+        else:
+            assert row.fingerprint == now
+
+
+def test_items_beyond_what_is_kept_in_memory_are_the_same(monkeypatch):
+    monkeypatch.setattr(items_module, "_IN_MEMORY", 1000)
+    sent = [json.dumps({**DROPLET, "id": number, "name": "ü" * number}, ensure_ascii=False) for number in range(450)]
+    found = [json.loads(one, parse_float=Decimal) for one in sent]
+    with serving() as server, Client("token", base_url=server.url) as client:
+        server.reply = lambda request: Reply(
+            body=f'{{"droplets": [{",".join(sent[(request.page - 1) * 200 : request.page * 200])}], "meta": {{"total": 450}}}}'.encode()
+        )
+        listing = client.list("/v2/droplets", "droplets", kind="droplet")
+        assert listing.error is None
+        assert listing.items == found
+        assert [*listing.by_id.only({"7", "449"})] == [found[7], found[449]]
+
+
+@pytest.mark.parametrize("text_of_number", ["1e999999999999999999999", "1e999999", "-1e400"])
+def test_a_number_that_nobody_can_mean_is_named(engine, text_of_number):
+    raw = json.dumps({**DROPLET, "disk": 7}).replace('"disk": 7', f'"disk": {text_of_number}').encode()
+    with serving() as server, Client("token", base_url=server.url) as client:
+        server.reply = lambda request: Reply(body=b'{"droplets": [' + raw + b'], "meta": {"total": 1}}')
+        listing = client.list("/v2/droplets", "droplets", kind="droplet")
+    reading = Reading(KINDS["droplet"], listing)
+    run = begin(engine, account_id=account_of_team(engine, team_uuid="t", name="t"), kind="droplet")
+    assert reconcile(engine, run, reading).seen == 0
+    assert "an item of the droplet listing cannot be read: " in reading.error
+    assert "is not a number" in reading.error
