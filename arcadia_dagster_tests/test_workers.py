@@ -18,7 +18,7 @@ from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.workers.launcher import CeleryRuns
 from arcadia_dagster_tests.commands import Trap, environment, wait_for
-from arcadia_dagster_tests.machines import CHECKOUT, DEPLOY, Machines, small_accounts, unit_of
+from arcadia_dagster_tests.machines import CHECKOUT, DEPLOY, Machines, needs_redis, small_accounts, unit_of
 
 INSTANCE = DEPLOY / "celery" / "dagster.yaml"
 AMOUNTS = dict.fromkeys(("month_to_date_balance", "account_balance", "month_to_date_usage"), "1.00")
@@ -54,6 +54,7 @@ def unanswered(server):
         go_on.set()
 
 
+@needs_redis
 def test_a_run_is_executed_cancelled_or_known_to_be_lost_with_its_worker(cluster):
     machines, server = cluster
     job = ReconstructableRepository.for_module("arcadia_dagster.definitions", "defs").get_reconstructable_job("record_balance")

@@ -12,7 +12,8 @@ from arcadia_dagster.workers.launcher import CeleryRuns
 
 if settings.database_is_embedded():
     raise SystemExit("a worker needs the database that the other machines use: set ARCADIA_DATABASE_URL, as it is set there")
-_launcher = dg.DagsterInstance.get().run_launcher
+with dg.DagsterInstance.get() as _instance:
+    _launcher = _instance.run_launcher
 if not isinstance(_launcher, CeleryRuns):
     raise SystemExit("the dagster.yaml in DAGSTER_HOME hands no runs to workers: put deploy/celery/dagster.yaml in its place")
 

@@ -13,7 +13,7 @@ from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster_tests.chaos import world
 from arcadia_dagster_tests.chaos.test_provider import ALL, SEED, note
 from arcadia_dagster_tests.commands import wait_for
-from arcadia_dagster_tests.machines import Dagster, Machines, accounts_file, small_accounts
+from arcadia_dagster_tests.machines import Dagster, Machines, accounts_file, needs_redis, small_accounts
 
 ACCOUNTS = 100
 HALF_AN_HOUR = 1800
@@ -38,6 +38,7 @@ def undisturbed(postgres_server, template_database):
 
 
 @pytest.mark.skipif(not ALL, reason="takes minutes")
+@needs_redis
 def test_a_worker_killed_among_a_hundred_accounts_costs_nothing(undisturbed, database_url, monkeypatch, tmp_path):
     accounts = small_accounts(ACCOUNTS)
     file, names = accounts_file(tmp_path, accounts)
