@@ -3,8 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 FOCUS_PYTHON ?= python3.12 python3.13 $(PYTHON)
 
-.PHONY: demo test chaos lint bench years focus-check clean
-.PHONY: demo test chaos lint bench focus-check helm-check clean
+.PHONY: demo test chaos lint bench years focus-check helm-check clean
 
 demo: .venv/installed
 	$(BIN)/arcadia demo
