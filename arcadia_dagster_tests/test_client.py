@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -222,6 +223,21 @@ def test_a_huge_body_is_cut_off(server: Server, client: Client, monkeypatch: pyt
     with pytest.raises(ProviderError, match="exceeds 2 MB"):
         client.get("/v2/droplets", kind="droplet")
     assert client.requests == 1
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(body=b" " * (4 << 20)), Reply(raw=(b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n" + b" " * (2 << 20),))]
+)
+def test_errors_that_are_kept_keep_no_bodies(server: Server, client: Client, monkeypatch: pytest.MonkeyPatch, reply: Reply) -> None:
+    monkeypatch.setattr(client_module, "_MAX_BYTES", 3 << 20)
+    server.replies(reply)
+    tracemalloc.start()
+    try:
+        kept = [droplets(client) for _ in range(5)]
+        assert all(listing.error for listing in kept)
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20  # the bodies were more than that each
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_body_that_cannot_be_decompressed_is_an_error(server: Server, client: Client) -> None:

@@ -519,12 +519,14 @@ class Client:
                     size += len(chunk)
                     _local.deadline += len(chunk) / _SLOWEST
                     if size > limit:
+                        content.clear()  # an error that is kept, as those of listings are, would keep it through its traceback
                         raise self._error(reply, kind=kind, path=path, message=f"the body exceeds {limit >> 20} MB")
                     if into_file is None:
                         content += chunk
                     else:
                         into_file.write(chunk)
         except httpx.RequestError as error:
+            content.clear()  # likewise
             raise self._broken(error, method, kind=kind, path=path) from error
         finally:
             self._budget.release(sent_at)
