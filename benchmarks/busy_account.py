@@ -122,7 +122,9 @@ class BusyAccount:
 
     def listing(self, kind: str, tick: int) -> list[Resource]:
         """Everything of the kind at that moment."""
-        return [*self._things("l.kind = :kind and l.born <= :tick and (l.gone is null or l.gone > :tick)", kind=kind, tick=tick)]
+        found = [*self._things("l.kind = :kind and l.born <= :tick and (l.gone is null or l.gone > :tick)", kind=kind, tick=tick)]
+        self.conn.rollback()
+        return found
 
     def _things(self, which: str, **values: Any) -> Iterator[Resource]:
         query = f"""
@@ -189,7 +191,7 @@ class BusyAccount:
         self.conn.commit()
 
     def _kinds(self) -> Iterator[tuple[str, int, int]]:
-        jobs = {kind.name: kind.job for kind in KINDS.values() if kind.asset}
+        jobs: dict[str, str] = {kind.name: kind.job for kind in KINDS.values() if kind.asset}
         jobs |= {WALK: "sync_inventory", "invoice": "discover_invoices"}
         for number, (kind, job) in enumerate(jobs.items()):
             cron = SCHEDULED[job].cron.split()
@@ -204,6 +206,7 @@ class BusyAccount:
         )
         rows = [_staged(_Seen(thing, None, _fingerprint(thing)), None, None, {}) for thing in self._things("true", tick=self.last)]
         copy_rows(self.conn, "staged", _STAGED, rows)
+        self.conn.execute(text("analyze staged"))
         for statement in _RESOURCES.split(";"):
             self.conn.execute(text(statement), values)
 
@@ -247,6 +250,7 @@ class BusyAccount:
                 found.append(
                     _item("Droplet Backups", f"{name} (Weekly Backup Services)", "1.20", month, until, provider_id=row.provider_id)
                 )
+        self.conn.rollback()  # an open transaction would keep vacuum from its work
         last_second = until - timedelta(seconds=1)
         found.append(_item("Spaces Subscription", "Spaces ($5/mo 250GiB storage & 1TiB bandwidth)", "5.00", month, last_second))
         found.append(_item("Taxes", "STATE SALES TAX (6.25%)", "812.50", month, last_second))
@@ -339,6 +343,7 @@ select :account_id, l.kind, l.provider_id, {", ".join(f"s.{column}" for column i
        {_TIME.format("coalesce(l.gone - l.step, (select max(tick) from change c where c.s = l.s and c.g = l.g), l.born)")},
        case when l.gone is null then 0 else 3 end, {_TIME.format("l.gone + 2 * l.step")}, {_TIME.format("l.gone + 2 * l.step")}
   from life l join staged s using (provider_id) order by l.born, l.kind, l.s;
+analyze arcadia.resources;
 update arcadia.resources r set cloud_project_id = p.resource_id, attribution_source = 'own_project_id'
   from arcadia.resources p
  where r.account_id = :account_id and r.kind <> 'project' and p.account_id = r.account_id and p.kind = 'project'

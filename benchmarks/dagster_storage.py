@@ -109,13 +109,13 @@ def measure(instance: dg.DagsterInstance, conn: Connection, rounds: int) -> None
     retention.KEEP_DAYS = -1
     run("prune_runs")
     left = counts(conn)
-    rows = Table("table", "rows a day", "bytes a row", "MB a day", "rows before", "rows after retention")
+    tables = Table("table", "rows a day", "bytes a row", "MB a day", "rows before", "rows after retention")
     total = 0.0
     for name, count in sorted(present.items(), key=lambda one: -a_day[one[0]] * bytes_of[one[0]] / max(one[1], 1)):
         size = bytes_of[name] / max(count, 1)
         total += a_day[name] * size / 1e6
-        rows.add_row(name, f"{a_day[name]:,.0f}", f"{size:,.0f}", f"{a_day[name] * size / 1e6:.2f}", f"{count:,}", f"{left[name]:,}")
-    Console(width=120).print(jobs, rows, f"{total:.1f} MB a day")
+        tables.add_row(name, f"{a_day[name]:,.0f}", f"{size:,.0f}", f"{a_day[name] * size / 1e6:.2f}", f"{count:,}", f"{left[name]:,}")
+    Console(width=120).print(jobs, tables, f"{total:.1f} MB a day")
 
 
 if __name__ == "__main__":

@@ -271,6 +271,8 @@ def main() -> None:
         for what, seconds in old.seconds.items():
             table.add_row(what, f"{young.seconds[what]:.3f}", f"{seconds:.3f}", f"{seconds / young.seconds[what]:.1f}")
         _console.print(table)
+        old.close()
+        execute(engine, "vacuum analyze")
         before = sizes(engine)
         say("retention")
         limit = datetime.now(UTC) - timedelta(days=KEEP_LEDGER_DAYS)
@@ -284,7 +286,6 @@ def main() -> None:
         # As large as if it had been done every day.
         execute(engine, "vacuum full analyze arcadia.cloud_sync_runs", "vacuum full analyze arcadia.cloud_balance_snapshots")
         show_sizes(before, sizes(engine), (end - months_before(end, 12 * years)).days)
-        old.close()
         engine.dispose()
 
 
