@@ -276,8 +276,8 @@ def test_one_accounts_failure_is_its_own(three, monkeypatch):
     results = {name: three.run("sync_inventory", name, assets=LISTED) for name in three.accounts}
     assert {name: result.success for name, result in results.items()} == {"one": True, "two": True, "three": False}
     assert "firewall:read" in failure(results["three"])[0]
-    checks = {check.asset_key.to_user_string(): check.passed for check in results["three"].get_asset_check_evaluations()}
-    assert checks == {"droplets": True, "firewalls": False}
+    checks = {(check.asset_key.to_user_string(), check.partition, check.passed) for check in results["three"].get_asset_check_evaluations()}
+    assert checks == {("droplets", "three", True), ("firewalls", "three", False)}
     assert three.rows("select max(stale_strike_count) from arcadia.resources") == [(0,)]
     assert three.rows("select name, error is null from arcadia.configured_accounts order by 1") == [
         ("one", True), ("three", True), ("two", True),
