@@ -24,7 +24,9 @@ lint: .venv/installed-dev
 	$(BIN)/dagster definitions validate -m arcadia_dagster.definitions
 
 bench: .venv/installed-dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[bench]'
 	$(BIN)/python benchmarks/reconcile.py
+	$(BIN)/python benchmarks/fetch.py
 	$(BIN)/python benchmarks/sync.py
 	$(BIN)/python benchmarks/marts.py
 	$(BIN)/python benchmarks/matching.py

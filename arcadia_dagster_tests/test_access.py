@@ -409,7 +409,7 @@ def test_admins_and_analysts_read_all_that_is_theirs(world):
                 continue
             everything = rows(world.engine.connect(), f"select count(*) from arcadia.{relation}")
             assert rows(conn, f"select count(*) from arcadia.{relation}") == everything, relation
-            if relation in {"rematch_queue", "project_memberships"}:
+            if relation in {"rematch_queue", "project_memberships", "configured_accounts"}:
                 assert refused(other, f"select * from arcadia.{relation}")
             else:
                 assert rows(other, f"select count(*) from arcadia.{relation}") == everything, relation

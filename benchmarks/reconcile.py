@@ -224,10 +224,11 @@ def main() -> None:
         rows += row("first load", own, first, limit)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:  # as autovacuum has done a minute later
             conn.execute(text("vacuum analyze"))
-        for case, edition in (("unchanged", lambda _: same), ("1 % changed", lambda number: (changed, same)[number % 2])):
-            own, limit, theirs = [], [], {name: [] for name in peers}
+        for case, editions in (("unchanged", (same, same)), ("1 % changed", (changed, same))):
+            own, limit = [], []
+            theirs: dict[str, list[float]] = {name: [] for name in peers}
             for number in range(ROUNDS):
-                pages = edition(number)
+                pages = editions[number % 2]
                 limit.append(seconds(lambda: decode_and_hash(pages)))  # noqa: B023
                 own.append(seconds(lambda: ours(engine, account_id, pages)))  # noqa: B023
                 for name, peer in peers.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
-from arcadia_dagster.digitalocean.items import Item, Stored
+from arcadia_dagster.digitalocean.items import Item
 from arcadia_dagster.digitalocean.kinds import EDITION, KINDS, Kind, Resource
 from arcadia_dagster.digitalocean.urns import parse_urn
 
@@ -30,10 +30,18 @@ class Reading(Collection["Sighted"]):
         return len(self._items)
 
     def __iter__(self) -> Iterator["Sighted"]:
-        return (Sighted(one, stored.digest + EDITION, stored, self) for one, stored in self._items.stored.items())
+        return (Sighted(one, digest + EDITION, self) for one, digest in self._items.digests.items())
 
     def __contains__(self, one: object) -> bool:
-        return isinstance(one, Sighted) and one.provider_id in self._items.stored
+        return isinstance(one, Sighted) and one.provider_id in self._items.digests
+
+    def _read(self, one: str) -> Resource:
+        try:
+            return self.kind.read(self._items.item(one))
+        except ValueError as problem:
+            sentence = f"an item of the {self.kind.name} listing cannot be read: {problem}"
+            self.error = self.error or sentence
+            raise ValueError(sentence) from None
 
 
 @dataclass(slots=True)
@@ -42,18 +50,11 @@ class Sighted:
 
     provider_id: str
     digest: bytes
-    _stored: Stored
     _reading: Reading
 
     def read(self) -> Resource:
-        """The item as a Resource. Raises ValueError where it cannot be read; that is then the error of the reading as well."""
-        kind = self._reading.kind
-        try:
-            return kind.read(self._stored.item())
-        except ValueError as problem:
-            sentence = f"an item of the {kind.name} listing cannot be read: {problem}"
-            self._reading.error = self._reading.error or sentence
-            raise ValueError(sentence) from None
+        """As the protocol says."""
+        return self._reading._read(self.provider_id)
 
 
 @dataclass(frozen=True, kw_only=True)

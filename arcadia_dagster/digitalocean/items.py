@@ -11,14 +11,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 Item: TypeAlias = dict[str, Any]
 
 _IN_MEMORY = 8 * 1024 * 1024  # bytes of a listing; more go to an unnamed file
-_NOTHING: Mapping[str, Any] = {}
 
 
 def _number(text: str) -> Decimal:
@@ -58,26 +57,20 @@ class _Spool:
         self._file.close()
 
 
-class Stored(NamedTuple):
-    """One item that was put aside, and the digest of its bytes and of the fields that were added to it."""
-
-    spool: _Spool
-    start: int
-    size: int
-    digest: bytes
-    added: Mapping[str, Any] = _NOTHING
-
-    def item(self) -> Item:
-        """The item as objects, numbers with a fraction as Decimal."""
-        item: Item = _decode(self.spool.read(self.start, self.size))
-        return {**item, **self.added} if self.added else item
+# Where the bytes of an item are: plain tuples, as there may be very many.
+_Place: TypeAlias = tuple[_Spool, int, int]
 
 
 class Items(Collection[Item]):
-    """Items distinct by their id, in the order first seen. Each look at one decodes it anew."""
+    """Items distinct by their id, in the order first seen. Each look at one decodes it anew.
 
-    def __init__(self, stored: Mapping[str, Stored]) -> None:
-        self.stored = stored
+    `digests` are of their bytes and of the fields that were added, by id.
+    """
+
+    def __init__(self, digests: Mapping[str, bytes], places: Mapping[str, _Place], added: Mapping[str, Mapping[str, Any]]) -> None:
+        self.digests = digests
+        self._places = places
+        self._added = added
 
     @classmethod
     def of(cls, items: Iterable[Item], id_field: str) -> "Items":
@@ -88,11 +81,17 @@ class Items(Collection[Item]):
         put_aside.add([msgspec.Raw(_encode(item)) for item in items])
         return put_aside
 
+    def item(self, one: str) -> Item:
+        """The item of this id as objects, numbers with a fraction as Decimal."""
+        spool, start, size = self._places[one]
+        item: Item = _decode(spool.read(start, size))
+        return {**item, **self._added[one]} if one in self._added else item
+
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self.digests)
 
     def __iter__(self) -> Iterator[Item]:
-        return (one.item() for one in self.stored.values())
+        return map(self.item, self.digests)
 
     def __contains__(self, item: object) -> bool:
         return any(one == item for one in self)
@@ -104,21 +103,21 @@ class Items(Collection[Item]):
 
     def __or__(self, other: "Items") -> "Items":
         """Both; of two items with the same id the other's."""
-        return Items({**self.stored, **other.stored})
+        if not self.digests:
+            return other
+        added = {one: fields for one, fields in self._added.items() if one not in other.digests}
+        return Items({**self.digests, **other.digests}, {**self._places, **other._places}, {**added, **other._added})
 
     def only(self, ids: Collection[str]) -> "Items":
         """Those with these ids."""
-        return Items({one: stored for one, stored in self.stored.items() if one in ids})
+        return Items({one: digest for one, digest in self.digests.items() if one in ids}, self._places, self._added)
 
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
-        return Items({one: _with(stored, fields(one)) for one, stored in self.stored.items()})
-
-
-def _with(stored: Stored, fields: Mapping[str, Any]) -> Stored:
-    if not fields:
-        return stored
-    return stored._replace(digest=_digest(stored.digest + _encode(fields)), added={**stored.added, **fields})
+        new = {one: given for one in self.digests if (given := fields(one))}
+        digests = {one: _digest(self.digests[one] + _encode(given)) for one, given in new.items()}
+        added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
+        return Items({**self.digests, **digests}, self._places, {**self._added, **added})
 
 
 def _digest(content: bytes | msgspec.Raw) -> bytes:
@@ -130,41 +129,39 @@ class NewItems(Items):
 
     def __init__(self, id_field: str | None, beside: "NewItems | None" = None) -> None:
         """`beside` names items of another reading of the same list, in whose file these are kept too."""
-        self._new: dict[str, Stored] = {}
-        super().__init__(self._new)
+        self._new: tuple[dict[str, bytes], dict[str, _Place]] = ({}, {})
+        super().__init__(*self._new, {})
         self._id_field = id_field
         self._spool: _Spool = _Spool() if beside is None else beside._spool
 
     def add(self, items: Sequence[msgspec.Raw]) -> None:
         """Put the items of a page aside. Raises ValueError for the first without id, after those before it."""
-        ids: Iterator[str] = map(str, itertools.count(len(self._new)))
-        problem: ValueError | None = None
-        if self._id_field is not None:
-            identified = []
-            try:
-                for item in items:
-                    identified.append(_id(item, self._id_field))  # noqa: PERF401 - those before the problem
-            except ValueError as error:
-                problem = error
-                items = items[: len(identified)]
-            ids = iter(identified)
-        start = self._spool.append(b"".join(items))
-        for one, item in zip(ids, items, strict=False):
-            size = len(memoryview(item))
-            self._new[one] = Stored(self._spool, start, size, _digest(item))
-            start += size
-        if problem is not None:
-            raise problem
+        ids: list[str] = []
+        try:
+            if self._id_field is None:
+                ids = [str(number) for number in range(len(self), len(self) + len(items))]
+            else:
+                _identify(items, self._id_field, ids)
+        finally:
+            items = items[: len(ids)]
+            digests, places = self._new
+            sizes = [*map(len, items)]
+            ends = itertools.accumulate(sizes, initial=self._spool.append(b"".join(items)))
+            digests.update(zip(ids, map(_digest, items), strict=True))
+            places.update(zip(ids, zip(itertools.repeat(self._spool), ends, sizes, strict=False), strict=True))
 
 
-def _id(item: msgspec.Raw, field: str) -> str:
-    try:
-        value = _identity(field)(item).value
-    except msgspec.DecodeError:
-        value = None
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise ValueError(f"an item has no {field!r}")
-    return str(value)
+def _identify(items: Iterable[msgspec.Raw], field: str, ids: list[str]) -> None:
+    """Append the ids of these items to `ids`. Raises ValueError for the first that has none."""
+    identify = _identity(field)
+    for item in items:
+        try:
+            value = identify(item).value
+        except msgspec.DecodeError:
+            value = None
+        if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+            raise ValueError(f"an item has no {field!r}")
+        ids.append(str(value))
 
 
 @functools.cache

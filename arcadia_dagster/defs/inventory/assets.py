@@ -240,7 +240,7 @@ def _without_images(ledger: Ledger, account_id: int, listing: Listing) -> Listin
                 " where d.account_id = b.account_id and d.kind = 'droplet' and d.provider_id = b.parent_provider_id"
                 " and d.deleted_at is null and d.stale_strike_count = 0))"
             ),
-            {"account_id": account_id, "shown": [*listing.by_id.stored]},
+            {"account_id": account_id, "shown": [*listing.by_id.digests]},
         ).scalar_one()
     return listing if hidden else replace(listing, error=None)
 
