@@ -86,18 +86,18 @@ def listens(port):
 class Machines:
     """The broker runs while the context is open; all else is started, and killed, by name.
 
-    `variables`: the environment that all of them get. `hurried`: whether the daemon looks after runs every 2 seconds, not as seldom as it
-    is said in deploy/celery/dagster.yaml.
+    `variables`: the environment that all of them get. Of deploy/celery/dagster.yaml, all holds but how often the daemon looks
+    after runs, and how many there may be at once: as many as the workers have processes, of which there are `workers` in the end.
     """
 
-    def __init__(self, folder, variables, *, processes=2, hurried=True):
+    def __init__(self, folder, variables, *, workers=2, processes=2):
         self.folder, self.processes = folder, processes
         broker, self.code_port = free_port(), free_port()
         self.home = folder / "dagster"
         self.home.mkdir()
         instance = yaml.safe_load((DEPLOY / "celery" / "dagster.yaml").read_text())
-        if hurried:
-            instance["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 60}
+        instance["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 180}
+        instance["concurrency"]["runs"]["max_concurrent_runs"] = workers * processes
         (self.home / "dagster.yaml").write_text(yaml.safe_dump(instance))
         self.workspace = folder / "workspace.yaml"
         self.workspace.write_text((DEPLOY / "workspace.yaml").read_text().replace("4000", str(self.code_port)))

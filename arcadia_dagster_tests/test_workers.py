@@ -96,7 +96,7 @@ def test_a_run_is_executed_cancelled_or_known_to_be_lost_with_its_worker(cluster
 def test_the_instance_of_workers_is_the_one_of_the_readme_but_for_what_it_says_of_workers():
     plain, ours = (yaml.safe_load(path.read_text()) for path in (CHECKOUT / "dagster.yaml", INSTANCE))
     differ = {key for key in plain.keys() | ours.keys() if plain.get(key) != ours.get(key)}
-    assert differ == {"run_launcher", "compute_logs", "concurrency", "run_monitoring", "run_retries"}
+    assert differ == {"run_launcher", "run_queue", "compute_logs", "concurrency", "run_monitoring", "run_retries"}
     for section, key in (("concurrency", "runs"), ("run_monitoring", "start_timeout_seconds"), ("run_retries", "max_retries")):
         plain[section].pop(key), ours[section].pop(key)
         assert plain[section] == ours[section]
@@ -111,6 +111,8 @@ def test_no_secret_of_the_broker_travels_with_a_run(tmp_path, database_url, monk
         monkeypatch.setenv(name, "redis://:hunter2@127.0.0.1:1/0")
     with dg.DagsterInstance.get() as instance:
         assert isinstance(instance.run_launcher, CeleryRuns)
+        assert instance.run_coordinator.dequeue_interval_seconds == 1
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 8
         assert instance.run_launcher.celery.conf.broker_url.startswith("redis://:hunter2")
         assert "hunter2" not in str(instance.get_ref())
 
