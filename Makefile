@@ -44,14 +44,10 @@ years: .venv/installed-dev
 focus-check: .venv/installed-dev .venv-focus/installed
 	$(BIN)/python benchmarks/focus.py .venv-focus/bin/focus-validator
 
-# The values of deploy/helm against Dagster's own chart, of the version of Dagster that is installed here. CHART names one that was fetched
-# before; else it is fetched from Dagster's repository of charts.
-HELM = .venv-helm/bin/helm
+# The values of deploy/helm against Dagster's own chart, of the version of Dagster that is installed here, in the folder that CHART names.
 helm-check: .venv/installed-dev .venv-helm/installed
-	set -e; chart='$(CHART)'; if [ -z "$$chart" ]; then \
-	    version=$$($(BIN)/python -c 'import dagster; print(dagster.__version__)'); chart=.venv-helm/$$version/dagster; \
-	    test -d $$chart || $(HELM) pull dagster --repo https://dagster-io.github.io/helm --version $$version --untar -d .venv-helm/$$version; \
-	fi; HELM_CHART=$$chart HELM=$(HELM) $(BIN)/pytest -rs arcadia_dagster_tests/test_helm.py
+	test -d '$(CHART)' || { echo 'make helm-check needs CHART=FOLDER: the chart as helm pull --untar leaves it' >&2; exit 1; }
+	HELM_CHART='$(CHART)' HELM=.venv-helm/bin/helm $(BIN)/pytest -rs arcadia_dagster_tests/test_helm.py
 
 .venv-helm/installed:
 	$(PYTHON) -m venv .venv-helm

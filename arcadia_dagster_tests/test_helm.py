@@ -17,7 +17,7 @@ VALUES = yaml.safe_load(FILE.read_text())
 INSTANCE = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
 SECRET = {"ARCADIA_DATABASE_URL", "DO_API_TOKEN"}
 
-needs_chart = pytest.mark.skipif("HELM_CHART" not in os.environ, reason="run by make helm-check, which fetches the chart")
+needs_chart = pytest.mark.skipif("HELM_CHART" not in os.environ, reason="run by make helm-check, with a chart")
 
 
 def test_runs_are_treated_as_dagster_yaml_says():
