@@ -219,6 +219,8 @@ def _settled(value: Any) -> Any:
 
     An address loses the user and password that it may hold.
     """
+    if isinstance(value, str):
+        return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
     if isinstance(value, dict):
         return {key: _settled(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -228,9 +230,7 @@ def _settled(value: Any) -> Any:
         if not value.is_finite() or value.adjusted() > 40:
             raise ValueError(f"{str(value)[:40]!r} is not a number")
         return int(value) if value == value.to_integral_value() else value.normalize()
-    if isinstance(value, str) and "://" in value:
-        return _USER_IN_URL.sub("", _storable(value))
-    return _storable(value)
+    return value
 
 
 def _pick(item: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
