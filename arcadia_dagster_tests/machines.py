@@ -142,6 +142,10 @@ class Machines:
         assert self.running[name].poll() is None, self.said(name)
         return " ready." in self.said(name)
 
+    def is_busy(self, name):
+        """Whether a worker has a run in hand, by what it says."""
+        return self.said(name).count("] received") > self.said(name).count("] succeeded in ")
+
     def said(self, name):
         return (self.folder / name).read_text()
 

@@ -60,6 +60,7 @@ def test_a_worker_killed_among_a_hundred_accounts_costs_nothing(undisturbed, dat
                 wait_for(lambda: machines.ready("first") and machines.ready("second"))
                 dagster.launch("sync_inventory", names)
                 wait_for(lambda: len(dagster.succeeded()) >= moment, HALF_AN_HOUR)
+                wait_for(lambda: machines.is_busy("first"), HALF_AN_HOUR)
                 machines.kill("first")
                 wait_for(lambda: dagster.succeeded() == set(names) and not dagster.not_done(), HALF_AN_HOUR)
                 retried = [run for run in dagster.runs() if "dagster/retry_number" in run.tags]
