@@ -200,6 +200,9 @@ def list_backups(client: Client) -> Listing:
     requests += images.requests
     if images.error is not None and not isinstance(images.error, Forbidden | NotFound):
         return Listing(items=[], requests=requests, error=images.error)
+    if not all(isinstance(image.get("type"), str) for image in images.items):
+        unknown_type = _unreadable(kind, "/v2/images", "the type of an image is no text, so whether it is a backup is unknown")
+        return Listing(items=[], requests=requests, error=unknown_type)
     shown = {str(image["id"]) for image in images.items if image.get("type") == "backup"} if images.error is None else set()
     items = images.by_id.only(shown).adding(lambda backup: {"droplet_id": owner.get(backup)})
 

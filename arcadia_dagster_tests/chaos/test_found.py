@@ -101,6 +101,16 @@ def test_a_refused_image_list_strikes_no_backup_of_a_destroyed_droplet(attacked)
     assert runs.everything(["droplet_backups"]) == {}
 
 
+def test_an_image_whose_type_cannot_be_read_may_be_a_backup(attacked):
+    runs, account = attacked(messy_account())
+    account.backups[1] = [items.backup(99, "of the past", created_at="2026-01-01T00:00:00Z", size_gigabytes=1)]
+    assert runs.everything(["droplet_backups"]) == {}
+    account.backups[1][0]["type"] = [None]
+    failed = runs.everything(["droplet_backups"])
+    assert "whether it is a backup" in failed["droplet_backups"]
+    assert struck(runs) == []
+
+
 def test_no_region_is_no_list_of_regions(attacked, monkeypatch):
     runs, _ = attacked(showcase_account())
     runs.everything(["nfs_shares", "nfs_snapshots"])
