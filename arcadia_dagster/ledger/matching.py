@@ -557,8 +557,10 @@ with recursive moved as (
 ), reached (kind, name_key) as (
     select r.kind, n.name_key from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
     union
-    select l.kind, l.name_key from arcadia.cloud_cost_lines l join moved using (kind)
-     where l.account_id = :account_id and {BY_NAME} and l.ended_at >= moved.rematched_at - {_SLACK}
+    -- offset 0: kind by kind, by the index of the lines' ends, or the planner reads all that ever were.
+    select moved.kind, l.name_key from moved
+     cross join lateral (select name_key from arcadia.cloud_cost_lines l where l.account_id = :account_id and l.kind = moved.kind
+                            and {BY_NAME} and l.ended_at >= moved.rematched_at - {_SLACK} offset 0) l
     union
     select l.kind, l.name_key from arcadia.cloud_cost_lines l join moved using (kind)
      where l.account_id = :account_id and {BY_NAME} and moved.rematched_at is null

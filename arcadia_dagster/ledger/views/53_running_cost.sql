@@ -4,7 +4,7 @@ select r.account_id, a.name as account, r.resource_id, r.kind, r.provider_id, r.
        r.provider_created_at,
        -- One subscription pays for all registries of an account, and each of them shows it.
        case when r.kind = 'registry' and exists (
-                     select from arcadia.cloud_resources o where o.account_id = r.account_id and o.kind = 'registry' and o.state = 'active'
+                     select from arcadia.cloud_resources o where o.account_id = r.account_id and o.kind = 'registry' and o.deleted_at is null
                                                              and o.resource_id < r.resource_id) then 0
             when r.monthly_price is not null then r.monthly_price
             when r.kind = 'volume' then round(0.10 * s.gigabytes, 2)
@@ -16,7 +16,7 @@ select r.account_id, a.name as account, r.resource_id, r.kind, r.provider_id, r.
   left join arcadia.cloud_projects p on p.cloud_project_id = r.cloud_project_id
  cross join lateral (select case jsonb_typeof(r.attrs -> 'size_gigabytes') when 'number' then (r.attrs ->> 'size_gigabytes')::numeric end
                     ) s (gigabytes)
- where r.state = 'active'
+ where r.deleted_at is null  -- that is state active, in the words of an index
    and r.kind not in ('alert_policy', 'autoscale_pool', 'certificate', 'dns_zone', 'firewall', 'ssh_key', 'tag', 'vpc');
 
 comment on view arcadia.running_cost is

@@ -4,6 +4,12 @@ with newest as (
     select account_id, max(period) as period from arcadia.cloud_invoices i
      where status <> 'preview' and exists (select from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid)
      group by account_id
+), billed as materialized (  -- by invoice: the lines of a resource are of all months that it ever had
+    select l.resource_id, sum(l.amount_usd) as amount_usd
+      from newest n
+      join arcadia.cloud_invoices i on i.account_id = n.account_id and i.period = n.period and i.status <> 'preview'
+      join arcadia.cloud_cost_lines l on l.invoice_uuid = i.invoice_uuid
+     where l.resource_id is not null group by l.resource_id
 )
 select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, r.name, r.region, c.project, r.tenant_id,
        coalesce(b.amount_usd, c.estimated_monthly_usd) as monthly_usd,
@@ -19,23 +25,21 @@ select r.account_id, c.account, r.resource_id, w.reason, r.kind, r.provider_id, 
        -- A global one has other load balancers as targets, which are not kept; a tag brings in droplets to come.
        when r.kind = 'load_balancer' and r.attrs -> 'droplet_ids' = '[]' and coalesce(r.attrs ->> 'type', '') <> 'GLOBAL'
             and not (r.tags <> '{}' and exists (
-                select from arcadia.cloud_resources d where d.account_id = r.account_id and d.kind = 'droplet' and d.state = 'active'
+                select from arcadia.cloud_resources d where d.account_id = r.account_id and d.kind = 'droplet' and d.deleted_at is null
                                                         and d.tags && r.tags))
             then 'load_balancer_without_targets'
        -- Gone: in no state but deleted, though all of its kind were listed after this was taken of it.
        when r.kind in ('snapshot', 'nfs_snapshot', 'droplet_backup') and not exists (
                 select from arcadia.cloud_resources o where o.account_id = r.account_id and o.kind = r.parent_kind
-                                                        and o.provider_id = r.parent_provider_id and o.state = 'active')
+                                                        and o.provider_id = r.parent_provider_id and o.deleted_at is null)
             and exists (select from arcadia.listings l where l.account_id = r.account_id and l.kind = r.parent_kind
                                                          and l.started_at > coalesce(r.provider_created_at, r.first_seen_at))
             then case r.kind when 'droplet_backup' then 'backup_of_what_is_gone' else 'snapshot_of_what_is_gone' end
        end offset 0) w (reason)
   join arcadia.running_cost c on c.resource_id = r.resource_id
   left join newest n on n.account_id = r.account_id
-  left join lateral (select sum(l.amount_usd) as amount_usd
-                       from arcadia.cloud_cost_lines l join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
-                      where l.resource_id = r.resource_id and i.period = n.period and i.status <> 'preview') b on true
- where r.kind in ('volume', 'reserved_ip', 'droplet', 'load_balancer', 'snapshot', 'nfs_snapshot', 'droplet_backup')
+  left join billed b on b.resource_id = r.resource_id
+ where r.deleted_at is null and r.kind in ('volume', 'reserved_ip', 'droplet', 'load_balancer', 'snapshot', 'nfs_snapshot', 'droplet_backup')
    and w.reason is not null;
 
 comment on view arcadia.waste is
