@@ -16,7 +16,7 @@ def table(rows):
     outcomes, wrong, crashes = defaultdict(Counter), Counter(), defaultdict(Counter)
     for row in rows:
         if "crash" in row:
-            crashes[row["crash"]].update(times=1, killed=row["killed"], wrong=bool(row["wrong"]))
+            crashes[row["crash"]].update(times=1, killed=int(row["killed"]), wrong=int(bool(row["wrong"])))
         elif row["target"] is None:
             wrong[row["fault"]] += bool(row["wrong"])
         else:
