@@ -229,7 +229,7 @@ def test_a_sync_of_the_small_account_costs_few_requests(sky):
     sky.run("sync_inventory")
     # The account; projects; droplets twice; volumes, reserved IPs, firewalls, load balancers, domains; four projects walked; one
     # for each other kind but the replicas, since there is no database.
-    assert len(sky.server.requests) - before == 1 + 1 + 2 + 5 + 4 + 15
+    assert len(sky.server.requests) - before == 1 + 1 + 2 + 5 + 4 + 14
     before = len(sky.server.requests)
     sky.run("sync_catalogue")
     # The account; ten kinds; the regions, and for shares and their snapshots each of the regions.

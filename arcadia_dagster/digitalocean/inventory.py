@@ -89,6 +89,8 @@ def list_kind(client: Client, kind: Kind) -> Listing:
         listing = _not_empty(listing, kind.name, kind.path, "every team has a default project")
     if kind.inner is not None:
         listing = _inside(listing, kind, kind.inner)
+    if listing.complete and any(other.listed_along == kind.name for other in KINDS.values()):
+        client.listed[kind.name] = listing
     return listing
 
 
