@@ -87,8 +87,12 @@ def main() -> None:
     except USER_ERRORS as problem:
         _complain(f"arcadia: {problem}")
         sys.exit(1)
-    except DBAPIError as problem:  # its text holds the statement and its parameters
-        _complain(f"arcadia: the database refused or was lost: {reason(problem)}")
+    except Exception as problem:
+        # Dagster's storage tries for a while, and then says so with an exception of its own.
+        lost = problem.__cause__ if type(problem).__name__ == "DagsterPostgresException" else problem
+        if not isinstance(lost, DBAPIError):
+            raise
+        _complain(f"arcadia: the database refused or was lost: {reason(lost)}")  # its own text holds the statement and its parameters
         sys.exit(1)
     finally:
         # It would stop by itself a moment later; a script that looks at once should find nothing left running.
