@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
+from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.kinds import Kind, Resource, Sighting, kind_named
@@ -229,13 +230,15 @@ def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str,
     """What is known of those of these that are in the ledger."""
     if not provider_ids:
         return {}
-    rows = conn.execute(
-        text(
-            "select provider_id, resource_id, fingerprint, stale_strike_count, last_struck_at, deleted_at is not null as gone"
-            " from arcadia.resources where account_id = :account_id and kind = :kind and provider_id = any(:ids)"
-        ),
-        {"account_id": run.account_id, "kind": run.kind, "ids": provider_ids},
+    # Each is looked up by the index, however many there are: of a table that is being filled the planner knows nothing, and a plan that
+    # was prepared when it was empty reads all of it for each batch.
+    query = (
+        "select r.* from unnest(%s::text[]) as wanted (id) cross join lateral (select provider_id, resource_id, fingerprint,"
+        " stale_strike_count, last_struck_at, deleted_at is not null as gone from arcadia.resources"
+        " where account_id = %s and kind = %s and provider_id = wanted.id offset 0) r"
     )
+    with _driver(conn).cursor(row_factory=namedtuple_row) as cursor:
+        rows: list[Any] = cursor.execute(query, (provider_ids, run.account_id, run.kind), prepare=False).fetchall()
     return {row.provider_id: row for row in rows}
 
 
@@ -388,10 +391,20 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
     conn.execute(
         text(
             f"create temp table staged on commit drop as select {', '.join(_STAGED[:13])}, ''::text as name_key,"
-            " ''::text as event, '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
+            " ''::text as event, '{}'::jsonb as changes, ''::bytea as digest, false as is_new from arcadia.resources with no data"
         )
     )
-    copy_rows(conn, "staged", _STAGED, rows)
+    # The ids of new rows are drawn first, so that nothing below has to find them again among all that is there.
+    new = sum(row[0] is None for row in rows)
+    drawn = conn.execute(
+        text("select nextval(pg_get_serial_sequence('arcadia.resources', 'resource_id')) from generate_series(1, :new)"), {"new": new}
+    ).scalars()
+    copy_rows(
+        conn,
+        "staged",
+        (*_STAGED, "is_new"),
+        ((next(drawn), *row[1:], True) if row[0] is None else (*row, False) for row in rows),
+    )
     values = {
         "account_id": run.account_id,
         "kind": run.kind,
@@ -400,35 +413,34 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
     }
     conn.execute(
         text(
-            f"insert into arcadia.resources (account_id, kind, provider_id, {_STATE}, first_seen_at, last_seen_at)"
-            f" select :account_id, :kind, provider_id, {_STATE}, :seen_at, :seen_at from staged where resource_id is null"
+            f"insert into arcadia.resources (resource_id, account_id, kind, provider_id, {_STATE}, first_seen_at, last_seen_at)"
+            f" overriding system value select resource_id, :account_id, :kind, provider_id, {_STATE}, :seen_at, :seen_at"
+            " from staged where is_new"
         ),
         values,
     )
-    if any(row[0] is not None for row in rows):
+    if new < len(rows):
         conn.execute(
             text(
                 f"update arcadia.resources r set {_SET},"
                 " last_seen_at = :seen_at, stale_strike_count = 0, last_struck_at = null, deleted_at = null, billing_only = false"
-                " from staged s where r.resource_id = s.resource_id"
+                " from staged s where r.resource_id = s.resource_id and not s.is_new"
             ),
             values,
         )
     conn.execute(
         text(
-            "with entered as (select r.resource_id, s.name, s.name_key, s.event, s.changes, s.digest, s.fingerprint from staged s"
-            " join arcadia.resources r on r.account_id = :account_id and r.kind = :kind and r.provider_id = s.provider_id),"
             # A name was given some time after the old one was last seen, and the old one was borne until the new one is seen.
-            " named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
-            " select resource_id, name_key, name, case when exists (select from arcadia.resource_names o"
-            " where o.resource_id = entered.resource_id) then (select started_at from arcadia.listings"
-            " where account_id = :account_id and kind = :kind) end from entered"
+            "with named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
+            " select resource_id, name_key, name, case when not is_new and exists (select from arcadia.resource_names o"
+            " where o.resource_id = staged.resource_id) then (select started_at from arcadia.listings"
+            " where account_id = :account_id and kind = :kind) end from staged"
             " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null),"
-            " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from entered"
-            " where n.resource_id = entered.resource_id and n.name_key <> entered.name_key and n.seen_until is null),"
-            f" read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from entered where digest is not null {_LAST_DIGEST})"
+            " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from staged s where not s.is_new"
+            " and n.resource_id = s.resource_id and n.name_key <> s.name_key and n.seen_until is null),"
+            f" read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from staged where digest is not null {_LAST_DIGEST})"
             " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
-            " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from entered where event is not null"
+            " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from staged where event is not null"
         ),
         values,
     )
