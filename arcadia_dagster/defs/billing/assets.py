@@ -1,9 +1,15 @@
 """Balance, invoices and cost lines as assets. Reading documents, adding up and matching are the ledger's."""
 
 import tempfile
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from functools import partial
+from itertools import islice
+from typing import Any, BinaryIO, Self
 
 import dagster as dg
 from sqlalchemy import text
@@ -23,6 +29,7 @@ from arcadia_dagster.ledger.reconcile import Changes, begin, finish
 from arcadia_dagster.ledger.tables import cloud_balance_snapshots, cloud_cost_lines, cloud_invoices
 
 POOL = None if ACCOUNTS else "digitalocean_billing"
+_AT_ONCE = 4  # invoices whose documents are fetched at the same time; so many wait on disk at most
 
 
 @dg.asset(
@@ -203,11 +210,13 @@ def cost_lines(context: dg.AssetExecutionContext, billing_api: DigitalOcean, led
             again = problem.allow_retries
             continue
         before = client.requests
-        for key in its_keys:
+        for key, coming in _ahead(its_keys, partial(_fetch, client, ledger, account_id)):
             invoice_uuid = invoice_uuid_of(key)
             try:
-                _refuse_foreign(ledger, account_id, invoice_uuid)
-                done[key] = _ingest(client, ledger, account_id, invoice_uuid)
+                with coming.result() as found:
+                    done[key] = billing.ingest(
+                        ledger.engine, account_id, invoice_uuid, items=found.items, csv=found.csv, warning=found.warning
+                    )
             except ProviderError as problem:
                 billing.fail(ledger.engine, account_id, invoice_uuid, str(problem))
                 failed[key] = str(problem)
@@ -277,17 +286,54 @@ def _refuse_foreign(ledger: Ledger, account_id: int, invoice_uuid: str) -> None:
         raise InvoiceError(f"invoice {invoice_uuid} belongs to another account than the configured token")
 
 
-def _ingest(client: Client, ledger: Ledger, account_id: int, invoice_uuid: str) -> billing.Ingested:
-    """Fetch both documents of one invoice and hand them to the ledger.
+@dataclass(frozen=True, kw_only=True)
+class _Documents:
+    """Both documents of one invoice, in files that go when it is left; `warning` says why there is no CSV."""
+
+    items: BinaryIO
+    csv: BinaryIO | None
+    warning: str | None
+    files: ExitStack
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+
+
+def _ahead(keys: Sequence[str], fetch: Callable[[str], _Documents]) -> Iterator[tuple[str, Future[_Documents]]]:
+    """Each key with what comes of fetching it, in order: while one invoice is stored, the documents of the next ones are on their way."""
+    remaining, coming = iter(keys), deque[tuple[str, Future[_Documents]]]()
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="invoices") as threads:
+        try:
+            while True:
+                coming.extend((key, threads.submit(fetch, key)) for key in islice(remaining, _AT_ONCE - len(coming)))
+                if not coming:
+                    return
+                yield coming.popleft()
+        finally:
+            threads.shutdown(cancel_futures=True)
+            for _, unwanted in coming:
+                if not unwanted.cancelled() and unwanted.exception() is None:
+                    unwanted.result().__exit__()
+
+
+def _fetch(client: Client, ledger: Ledger, account_id: int, key: str) -> _Documents:
+    """Both documents of one invoice.
 
     Items that cannot be had in full fail the invoice: lines without ids would be stored as if there were none. A missing CSV is a flag.
     """
+    invoice_uuid = invoice_uuid_of(key)
+    _refuse_foreign(ledger, account_id, invoice_uuid)
     path = f"/v2/customers/my/invoices/{invoice_uuid}"
-    with tempfile.TemporaryFile() as items, tempfile.TemporaryFile() as csv:
+    with ExitStack() as files:
+        items: BinaryIO = files.enter_context(tempfile.TemporaryFile())
         client.save_list(path, "invoice_items", items, kind="invoice_item", scope="billing:read")
+        csv: BinaryIO = files.enter_context(tempfile.TemporaryFile())
         warning = None
         try:
             client.save(f"{path}/csv", csv, kind="invoice_csv", scope="billing:read", accept="text/csv")
         except ProviderError as problem:
             warning = f"the CSV document could not be had: {problem}"
-        return billing.ingest(ledger.engine, account_id, invoice_uuid, items=items, csv=None if warning else csv, warning=warning)
+        return _Documents(items=items, csv=None if warning else csv, warning=warning, files=files.pop_all())
