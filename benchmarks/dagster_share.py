@@ -32,7 +32,7 @@ PLAIN = """
 import sys
 from arcadia_dagster import settings
 from arcadia_dagster.digitalocean.client import Client
-from arcadia_dagster.digitalocean.inventory import list_kind, read_kind, walk_projects
+from arcadia_dagster.digitalocean.inventory import Reading, list_kind, walk_projects
 from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk
@@ -47,8 +47,8 @@ with Client(settings.api_token("inventory"), base_url=settings.api_url()) as cli
     for kind in KINDS.values():
         if kind.asset and kind.job == "sync_inventory":
             run = begin(engine, account_id=account_id, kind=kind.name)
-            reading = read_kind(kind, list_kind(client, kind))
-            reconcile(engine, run, reading.resources, requests=reading.requests, error=reading.error)
+            reading = Reading(kind, list_kind(client, kind))
+            reconcile(engine, run, reading, requests=reading.requests, error=reading.error)
             if kind.name == "project":
                 projects = [resource.provider_id for resource in reading.resources]
     run = begin(engine, account_id=account_id, kind=WALK)

@@ -517,15 +517,21 @@ def rematch(engine: Engine, account_id: int) -> int:
             ),
             values,
         ).scalar_one()
-        conn.execute(text("drop table decision, stale_line, stale_name"))
+        conn.execute(text("drop table decision, stale_line, stale_name, unsettled"))
     return int(changed)
 
 
-_NAMED_AS_STALE = f"{BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name)"
-# Each half by an index of its own: there are ten years of lines. While nested loops are allowed, for few names.
+_NAMED_AS_STALE = f"""{BY_NAME} and ((kind, name_key) in (select kind, name_key from stale_name where ever)
+        or (kind, name_key) in (select kind, name_key from stale_name) and invoice_uuid in (select invoice_uuid from unsettled))"""
+# Each part by an index of its own: there are ten years of lines. While nested loops are allowed, for few names.
 _STALE_LINES = f"""
 create temp table stale_line on commit drop as
-select line_id as line, * from arcadia.cloud_cost_lines where account_id = :account_id and {_NAMED_AS_STALE}
+select line_id as line, * from arcadia.cloud_cost_lines
+ where account_id = :account_id and {BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name where ever)
+union all
+select line_id as line, * from arcadia.cloud_cost_lines
+ where account_id = :account_id and {BY_NAME} and invoice_uuid in (select invoice_uuid from unsettled)
+   and (kind, name_key) in (select kind, name_key from stale_name where not ever)
 union all
 select line_id as line, * from arcadia.cloud_cost_lines
  where account_id = :account_id and {_SERVICE}
@@ -535,43 +541,56 @@ select line_id as line, * from arcadia.cloud_cost_lines
 
 
 def _take_stale_names(conn: Connection, values: Mapping[str, Any]) -> bool:
-    """Empty the account's queue into the temporary table `stale_name` (kind, name_key); False, and no table, where nothing is stale.
+    """Empty the account's queue into the temporary table `stale_name` (kind, name_key, ever); False, and no table, where nothing is stale.
 
     The queue is emptied by a statement of its own, so that the next ones see every change that it told of. A resource that lives counts
-    as billed on from listing to listing: lines that end after the listing they were matched against are stale at the next.
+    as billed on from listing to listing: lines that end after the listing they were matched against are stale at the next, and with them
+    what their invoice says of the same names. Those invoices are in the temporary table `unsettled`; only names that are stale for `ever`
+    are looked up in the others.
     """
     conn.execute(
         text(
             "create temp table stale_name on commit drop as"
             " with taken as (delete from arcadia.rematch_queue where account_id = :account_id returning resource_id)"
-            " select resource_id, null::text as kind, null::text as name_key from taken"
+            " select resource_id, null::text as kind, null::text as name_key, true as ever from taken"
         ),
         values,
     )
     conn.execute(
         text(
             f"""
-insert into stale_name (kind, name_key)
-with recursive moved as (
-    select kind, rematched_at from arcadia.listings where account_id = :account_id and started_at is distinct from rematched_at
-), reached (kind, name_key) as (
-    select r.kind, n.name_key from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
+create temp table unsettled on commit drop as
+select distinct l.kind, l.name_key, l.invoice_uuid
+  from (select kind, rematched_at from arcadia.listings
+         where account_id = :account_id and rematched_at is not null and started_at is distinct from rematched_at) moved
+  -- offset 0: kind by kind, by the index of the lines' ends, or the planner reads all that ever were.
+ cross join lateral (select kind, name_key, invoice_uuid from arcadia.cloud_cost_lines l
+                      where l.account_id = :account_id and l.kind = moved.kind and {BY_NAME}
+                        and l.ended_at >= moved.rematched_at - {_SLACK} offset 0) l
+"""
+        ),
+        values,
+    )
+    conn.execute(
+        text(
+            f"""
+insert into stale_name (kind, name_key, ever)
+with recursive reached (kind, name_key, ever) as (
+    select r.kind, n.name_key, true
+      from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
     union
-    -- offset 0: kind by kind, by the index of the lines' ends, or the planner reads all that ever were.
-    select moved.kind, l.name_key from moved
-     cross join lateral (select name_key from arcadia.cloud_cost_lines l where l.account_id = :account_id and l.kind = moved.kind
-                            and {BY_NAME} and l.ended_at >= moved.rematched_at - {_SLACK} offset 0) l
+    select kind, name_key, false from unsettled
     union
-    select l.kind, l.name_key from arcadia.cloud_cost_lines l join moved using (kind)
-     where l.account_id = :account_id and {BY_NAME} and moved.rematched_at is null
+    select l.kind, l.name_key, true from arcadia.cloud_cost_lines l join arcadia.listings s using (account_id, kind)
+     where l.account_id = :account_id and {BY_NAME} and s.started_at is not null and s.rematched_at is null
     union
-    select r.kind, other.name_key
+    select r.kind, other.name_key, reached.ever
       from reached
       join arcadia.resource_names n on n.name_key = reached.name_key
       join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = reached.kind
       join arcadia.resource_names other on other.resource_id = r.resource_id
 )
-select kind, name_key from reached
+select kind, name_key, bool_or(ever) from reached group by kind, name_key
 """
         ),
         values,
@@ -585,7 +604,7 @@ select kind, name_key from reached
         values,
     )
     found = conn.execute(text("select exists (select from stale_name)")).scalar_one()
-    conn.execute(text("analyze stale_name" if found else "drop table stale_name"))
+    conn.execute(text("analyze stale_name, unsettled" if found else "drop table stale_name, unsettled"))
     return bool(found)
 
 
