@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 
 import pytest
@@ -155,6 +155,12 @@ def places(value, before=()):
     return [path for key, one in inner for path in [(*before, key), *places(one, (*before, key))]]
 
 
+def texts(value):
+    """Every text in a value: keys too."""
+    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [value] if isinstance(value, str) else [text for one in inner for text in texts(one)]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(KEPT)), edits=st.lists(st.tuples(st.integers(0, 10_000), VALUES, st.booleans()), min_size=1, max_size=3))
 def test_no_edit_of_an_item_is_hidden(engine, kind, edits):
@@ -184,6 +190,22 @@ def test_no_edit_of_an_item_is_hidden(engine, kind, edits):
             assert ([row], listing.events()) == (before, events)
         else:
             assert row.fingerprint == now
+
+
+@pytest.mark.parametrize("kind", sorted(KEPT))
+def test_a_character_that_no_text_may_hold_is_refused_wherever_it_stands(kind):
+    for *outer, last in places(KEPT[kind]):
+        for value in ("a\0b", ["a\0b"], {"a\0b": 1}, [{"slug": "a\0b"}]):
+            item = copy.deepcopy(KEPT[kind])
+            inside = item
+            for step in outer:
+                inside = inside[step]
+            inside[last] = value
+            try:
+                read = KINDS[kind].read(item)
+            except ValueError:
+                continue
+            assert not any("\0" in one for one in texts(asdict(read))), (outer, last, value)
 
 
 def test_items_beyond_what_is_kept_in_memory_are_the_same(monkeypatch):

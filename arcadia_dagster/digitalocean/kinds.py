@@ -178,13 +178,13 @@ def _storable(value: Any) -> Any:
 def _region(value: Any) -> str | None:
     """A snapshot is in a list of regions; the names are joined so that one column says where it is."""
     if isinstance(value, list):
-        return ",".join(sorted(str(region) for region in value)) or None
+        return ",".join(sorted(str(_storable(region)) for region in value)) or None
     return _text(value)
 
 
 def _tags(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):  # load balancers have one tag
-        return (value,) if value else ()
+        value = [value] if value else []
     if value is not None and not isinstance(value, list):
         raise ValueError(f"its tags are of type {type(value).__name__}, not a list")
     return tuple(sorted(str(_storable(tag)) for tag in value)) if value else ()
@@ -222,7 +222,7 @@ def _settled(value: Any) -> Any:
     if isinstance(value, str):
         return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
     if isinstance(value, dict):
-        return {key: _settled(inner) for key, inner in value.items()}
+        return {_storable(key): _settled(inner) for key, inner in value.items()}
     if isinstance(value, list):
         settled = [_settled(inner) for inner in value]
         return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
