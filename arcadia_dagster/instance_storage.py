@@ -4,19 +4,23 @@ The address is read from the environment in every process that opens the instanc
 the arguments of Dagster's child processes. Needs DAGSTER_POSTGRES_URL, ARCADIA_DATABASE_URL or neither, alike in all of them.
 """
 
+import math
 import os
+import time
 from typing import Any, Self
 
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
-from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 from arcadia_dagster import settings
 from arcadia_dagster.ledger.schema import DatabaseDown, place, reason
 
 _LOCK = 7_236_894_351_023  # not the ledger's
+_IDLE = 1.0  # seconds
 
 
 class _EventLog(PostgresEventLogStorage):
@@ -54,8 +58,9 @@ class LedgerStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = _EventLog(postgres_url)
-        # More are opened for threads that ask at the same time, and closed again. A connection that the server has ended is replaced.
-        engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True)
+        # More are opened for threads that ask at the same time, and closed again.
+        engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1)
+        _replace_what_has_ended(engine)
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine
@@ -81,6 +86,23 @@ class LedgerStorage(DagsterPostgresStorage):
                 return cls(address, inst_data=inst_data)
         except DBAPIError as error:
             raise DatabaseDown(f"cannot use the database of Dagster's runs at {place(url)}: {reason(error)}") from error
+
+
+def _replace_what_has_ended(engine: Engine) -> None:
+    """Have a connection that was idle tried before it is used. The pool's own ping would be one more statement for each of hundreds."""
+
+    @event.listens_for(engine, "checkin")
+    def used(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def tried(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) < _IDLE:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool connects anew
 
 
 def _make_schema(connection: Connection) -> None:

@@ -2,6 +2,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -65,6 +66,7 @@ def test_a_connection_is_kept_is_replaced_when_it_is_lost_and_closed_at_the_end(
         engine = create_engine(storage_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
             connection.execute(text("select pg_terminate_backend(:pid)"), {"pid": before})
+        time.sleep(1.1)  # as one that was idle
         assert dg.materialize([something], instance=instance).success
         (after,) = backends(instance)
         assert after != before

@@ -50,7 +50,7 @@ with Client(settings.api_token("inventory"), base_url=settings.api_url()) as cli
             reading = Reading(kind, list_kind(client, kind))
             reconcile(engine, run, reading, requests=reading.requests, error=reading.error)
             if kind.name == "project":
-                projects = [resource.provider_id for resource in reading.resources]
+                projects = [one.provider_id for one in reading]
     run = begin(engine, account_id=account_id, kind=WALK)
     walk = walk_projects(client, projects)
     record_walk(engine, run, walk.memberships, requests=walk.requests, error=walk.error)
@@ -146,6 +146,7 @@ def main() -> None:
         ]
         workspace_file.write_text(yaml.safe_dump({"load_from": locations}))
         connect(settings.ledger_url()).dispose()
+        os.dup2(os.open(Path(folder) / "log", os.O_CREAT | os.O_WRONLY), 2)  # what the runs say
         with (
             dg.DagsterInstance.get() as instance,
             load_workspace_process_context_from_yaml_paths(instance, [str(workspace_file)]) as workspace,
