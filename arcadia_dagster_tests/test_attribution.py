@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 from arcadia_dagster.digitalocean.urns import parse_urn
+from arcadia_dagster.ledger import attribution
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk
 from arcadia_dagster.ledger.reconcile import begin, reconcile
@@ -91,6 +92,33 @@ def test_nothing_falls_back_before_a_walk_has_shown_that_it_is_in_no_project(acc
     account.attribute()
     assert account.projects() == {"droplet:1": ("web", "membership")}
     assert account.moves() == []
+
+
+def test_what_a_walk_no_longer_shows_keeps_its_project_until_it_is_seen_again(account):
+    account.listing("droplet", thing("1"), thing("2"))
+    account.walk({"do:droplet:1": "p-web", "do:droplet:2": "p-db", "do:newthing:3": "p-web"})
+    account.attribute()
+    before = account.projects()
+    account.walk({"do:newthing:3": "p-web"})
+    account.attribute()
+    assert account.projects() == before
+    account.listing("droplet", thing("2"))  # the other was destroyed
+    account.attribute()
+    account.walk({})
+    account.attribute()
+    assert account.projects() == before | {"droplet:2": (INTERNAL, "fallback")}
+    assert account.moves() == [{"before": "db", "after": INTERNAL}]
+
+
+def test_between_a_walk_and_what_it_means_for_its_kinds_nothing_moves(account, monkeypatch):
+    """Another process may attribute there, or this one end."""
+    account.walk({"do:newthing:3": "p-web"})
+    account.attribute()
+    before = account.projects()
+    monkeypatch.setattr(attribution, "reconcile", lambda *_, **__: account.attribute())
+    account.walk({})
+    account.attribute()
+    assert (account.projects(), account.moves()) == (before, [])
 
 
 def test_snapshots_and_backups_inherit_even_from_what_is_gone(account):

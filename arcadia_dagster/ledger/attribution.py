@@ -167,8 +167,9 @@ with project as (
     select max(started_at) as started_at from arcadia.listings where account_id = :account_id and kind = :walk
 ), direct as (
     select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id, r.cloud_project_id as old_project,
-           coalesce(own.resource_id, listed.resource_id) as found,
-           case when own.resource_id is not null then 'own_project_id' when listed.resource_id is not null then 'membership' end as source,
+           coalesce(own.resource_id, listed.resource_id, kept.resource_id) as found,
+           case when own.resource_id is not null then 'own_project_id'
+                when coalesce(listed.resource_id, kept.resource_id) is not null then 'membership' end as source,
            -- Where the clock was set back, what was seen before that is later than any walk; and it has fallen back already, as a rule.
            case when r.first_seen_at <= walk.started_at or (walk.started_at is not null
                      and (r.kind = any(:never_listed) or r.attribution_source = 'fallback' or r.first_seen_at > clock_timestamp()))
@@ -180,6 +181,11 @@ with project as (
       left join arcadia.project_memberships m
              on m.account_id = r.account_id and m.kind = r.kind and m.provider_id = r.provider_id
       left join project listed on listed.provider_id = m.project_id
+      left join arcadia.listings l on l.account_id = r.account_id and l.kind = r.kind
+      -- What a walk no longer shows is gone, as a rule. It keeps its project until it has been seen after that walk began.
+      left join project kept
+             on kept.resource_id = r.cloud_project_id and r.attribution_source = 'membership'
+            and case when r.stale_strike_count = 0 then greatest(r.last_seen_at, l.started_at) else r.last_seen_at end < walk.started_at
      where r.account_id = :account_id and r.kind <> 'project' and r.deleted_at is null
 ), settled as (
     select d.resource_id, d.old_project,
