@@ -10,6 +10,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
-        "resources_projects_idx", "resources", ["resource_id"], schema="arcadia", postgresql_where=sa.text("kind = 'project'")
-    )
+    op.create_index("resources_projects_idx", "resources", ["resource_id"], schema="arcadia", postgresql_where=sa.text("kind = 'project'"))
