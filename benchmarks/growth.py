@@ -1,10 +1,10 @@
 """What grows faster than the work: time and memory of what the ledger does, at sizes ten times apart, and the exponent of the growth.
 
-`python benchmarks/growth.py [SIZE...]`; `make bench` takes 1,000 to 100,000, and without sizes it is up to a million, which needs 15 GB in the
-temporary folder. N is a number of droplets in the first part and of invoice lines in the others, where a tenth as many resources
-are. Each case is a process of its own, on embedded servers of the benchmark's own, so that the peak memory is the case's; what it is fed is
-read from disk as it goes. A cell is the best of up to three rounds: seconds, then MB of the process and of the server's processes
-without what they share (seen twenty times a second, where Linux tells). The exponent is that of a straight line through the logarithms of
+`python benchmarks/growth.py [SIZE...]`; `make bench` takes 10,000 and 100,000, and without sizes it goes from a thousand up to a million.
+A size is a number of droplets in the first part and of invoice lines in the others, which have a tenth as many resources. Each case is a
+process of its own, so that the peak memory is the case's, on embedded servers in a temporary folder, and what it is fed is read from disk
+as it goes. A cell is the best of up to three rounds: seconds, then MB of the process, then those of the server's processes without what
+they share (looked at twenty times a second; Linux alone tells). The exponent is the slope of a straight line through the logarithms of
 sizes from 10,000 on: 1 where ten times as much takes ten times as long. It exits with 1 where a case failed.
 """
 
@@ -159,9 +159,12 @@ TENANTS = Declaration(
 )
 
 
-def attributed(place: Place, _: int) -> Work:
-    account_id = place.team
-    return lambda: attribute(place.engine, account_id, internal_project=None)
+def attributed(*, gone_too: bool) -> Callable[[Place, int], Work]:
+    def prepare(place: Place, _: int) -> Work:
+        account_id = place.team
+        return lambda: attribute(place.engine, account_id, internal_project=None, gone_too=gone_too)
+
+    return prepare
 
 
 def pages_read(place: Place, read: Callable[[Any, Any], Any], first: Any) -> Work:
@@ -282,11 +285,12 @@ PARTS: dict[str, tuple[Callable[[Place], None], dict[str, Case]]] = {
             "listed again, nothing changed": Case(lambda place, _: listing(place)),
             "listed again, 1 % changed": Case(lambda place, number: listing(place, edited=number % 2 == 0)),
             "tenants declared, each thing gets one": Case(lambda place, _: lambda: apply(place.engine, TENANTS), rounds=1),
-            "projects and tenants, nothing changed": Case(attributed),
+            "projects and tenants, nothing changed": Case(attributed(gone_too=False)),
             **checks("inventory", "names_are_unique", "no_secret_is_kept"),
             "every resource, by pages of the API": Case(resources_read),
             "half of them gone": Case(half_gone, rounds=1),
-            "projects and tenants, half are gone": Case(attributed),
+            "projects and tenants of what is left": Case(attributed(gone_too=False)),
+            "projects and tenants, tombstones too": Case(attributed(gone_too=True)),
             **checks("inventory", "tombstones_are_proven"),
         },
     ),
@@ -424,6 +428,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--case"]:
-        measure(*sys.argv[2:4], int(sys.argv[4]), Path(sys.argv[5]))
+        measure(sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5]))
     else:
         main()
