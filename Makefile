@@ -30,6 +30,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/sync.py
 	$(BIN)/python benchmarks/marts.py
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/growth.py 10000 100000
 	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
 	-$(BIN)/python benchmarks/alarms.py 1 2 3
 	$(BIN)/python benchmarks/budget.py

@@ -4,6 +4,7 @@ With HELM_CHART, the folder of the chart, they are also held against its schema 
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,9 +21,22 @@ SECRET = {"ARCADIA_DATABASE_URL", "DO_API_TOKEN"}
 needs_chart = pytest.mark.skipif("HELM_CHART" not in os.environ, reason="run by make helm-check, with a chart")
 
 
+def in_words_of_dagster_yaml(values):
+    """What the chart calls tagConcurrencyLimits is tag_concurrency_limits in dagster.yaml; only under "value" are the names the same."""
+    if isinstance(values, list):
+        return [in_words_of_dagster_yaml(one) for one in values]
+    if not isinstance(values, dict):
+        return values
+    snake = {key: re.sub("(?=[A-Z])", "_", key).lower() for key in values}
+    return {snake[key]: one if key == "value" else in_words_of_dagster_yaml(one) for key, one in values.items()}
+
+
 def test_runs_are_treated_as_dagster_yaml_says():
-    ours, plain = VALUES["additionalInstanceConfig"], dict(INSTANCE)
-    # The chart has words of its own for the first two, and to start a pod is not to wait for it.
+    limits = dict(VALUES["concurrency"])
+    assert limits.pop("enabled")
+    assert "runCoordinator" not in VALUES["dagsterDaemon"]  # without the chart's own queue there is none, whatever the limits are
+    ours, plain = {"concurrency": in_words_of_dagster_yaml(limits)} | VALUES["additionalInstanceConfig"], dict(INSTANCE)
+    # The chart has words of its own for the first two, and says of the queue what dagster.yaml does.
     assert plain.keys() - ours.keys() == {"storage", "telemetry", "run_queue"}
     for section, key in (("run_monitoring", "start_timeout_seconds"), ("run_retries", "max_retries")):
         assert ours[section].pop(key) > plain[section].pop(key)
@@ -57,6 +71,9 @@ def test_the_chart_makes_an_instance_that_dagster_accepts(manifests, tmp_path):
     (tmp_path / "dagster.yaml").write_text(text)
     instance, _ = dagster_instance_config(str(tmp_path))  # raises what is wrong with it
     assert instance["run_launcher"]["class"] == "K8sRunLauncher"
+    assert instance["run_coordinator"]["class"] == "QueuedRunCoordinator"
+    assert instance["run_coordinator"]["config"] == INSTANCE["run_queue"]
+    assert instance["concurrency"] == in_words_of_dagster_yaml({key: VALUES["concurrency"][key] for key in ("pools", "runs")})
     assert instance["run_monitoring"]["max_runtime_seconds"] == INSTANCE["run_monitoring"]["max_runtime_seconds"]
     for storage in ("run_storage", "event_log_storage", "schedule_storage"):
         database = instance[storage]["config"]["postgres_db"]

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import uvicorn
 
-from benchmarks.reconcile import Pages, droplets, pages_of
+from benchmarks.reconcile import Pages, droplet, pages_of
 from benchmarks.table import Row, show
 
 ROUNDS, LATENCY, TOKEN = 3, 0.08, "dop_v1_benchmark"
@@ -23,7 +23,7 @@ LIMITS = [(b"ratelimit-limit", b"1000000"), (b"ratelimit-remaining", b"999999"),
 
 def serve(count: int) -> None:
     """The server: prints its port, then answers until its input ends."""
-    pages: Pages = pages_of(droplets(count))
+    pages: Pages = pages_of([droplet(number) for number in range(count)])
 
     async def app(scope, _receive, send):  # type: ignore[no-untyped-def]
         began = time.monotonic()

@@ -117,6 +117,16 @@ def seconds_of(engine: Engine, query: str) -> float:
     return best
 
 
+def fill(engine: Engine, lines: int, resources: int) -> None:
+    """Write the ledger."""
+    values = {"account_id": account_for_import(engine, "bench"), "lines": lines, "resources": resources}
+    with engine.begin() as conn:
+        for statement in LEDGER:
+            conn.execute(text(statement), values)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text("vacuum analyze"))
+
+
 def main() -> None:
     """Fill a ledger and print the table."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
@@ -124,12 +134,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         engine = connect(settings.ledger_url())
-        values = {"account_id": account_for_import(engine, "bench"), "lines": lines, "resources": resources}
-        with engine.begin() as conn:
-            for statement in LEDGER:
-                conn.execute(text(statement), values)
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            conn.execute(text("vacuum analyze"))
+        fill(engine, lines, resources)
         table = Table(f"one month of {lines:,} lines, {resources:,} resources", "seconds", f"within {GOAL:g} s")
         for view, query in QUERIES.items():
             seconds = seconds_of(engine, query)

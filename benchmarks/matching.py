@@ -151,15 +151,20 @@ def copied(engine: Engine, account_id: int, file: Path) -> float:
     return time.perf_counter() - began
 
 
-def imported(folder: Path, engine: Engine, account_id: int, counts: dict[str, int]) -> tuple[float, int, float]:
-    """Seconds and peak memory (MB) of the process that imports such a file, `arcadia import` as it is; seconds of plain SQL for it."""
-    file = folder / f"{counts['each'] * counts['resources']}.csv"
+def write_csv(engine: Engine, file: Path, counts: dict[str, int]) -> None:
+    """Such an invoice, as a person downloads it."""
     with engine.connect() as conn, file.open("w", encoding="utf-8") as out:
         out.write("product,group_description,description,hours,start,end,USD,project_name,category\n")
         rows = conn.execution_options(yield_per=10_000).execute(text(f"{LINES} order by n, turn"), counts)
         for row in rows:
             start, end = (f"{moment:%Y-%m-%d %H:%M:%S} +0000" for moment in (row.started_at, row.ended_at))
             out.write(f"Droplets,,{row.name} ({row.size}),{720 // counts['each']},{start},{end},$1.23,work,iaas\n")
+
+
+def imported(folder: Path, engine: Engine, account_id: int, counts: dict[str, int]) -> tuple[float, int, float]:
+    """Seconds and peak memory (MB) of the process that imports such a file, `arcadia import` as it is; seconds of plain SQL for it."""
+    file = folder / f"{counts['each'] * counts['resources']}.csv"
+    write_csv(engine, file, counts)
     plain = copied(engine, account_id, file)
     with engine.begin() as conn:
         conn.execute(text("truncate arcadia.cloud_cost_lines"))

@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -35,7 +35,7 @@ from benchmarks.table import Row, seconds, show
 
 ROUNDS, PER_PAGE = 5, 200
 DROPLET = KINDS["droplet"]
-Pages = list[bytes]
+Pages = Sequence[bytes]
 
 mirror = Table(
     "bench_mirror",
@@ -52,29 +52,31 @@ mirror = Table(
 )
 
 
-def droplets(count: int) -> list[bytes]:
-    """Droplets as the provider sends them, some 2.5 KB each."""
-    encoded = []
-    for number in range(count):
-        item = items.droplet(
-            500_000_000 + number, f"web-{number:06}", created_at="2026-01-01T00:00:00Z", tags=("web", "bench"), backup_ids=(number,)
-        )
-        item["region"]["sizes"] = [
-            f"{family}-{cpus}vcpu-{cpus * 4}gb" for family in "scgm" for cpus in (1, 2, 4, 8, 16, 32, 40, 48, 60, 64)
-        ]
-        item["region"]["sizes"] += [f"so1_5-{cpus}vcpu-{cpus * 8}gb-{disk}" for cpus in (2, 4, 8) for disk in ("nvme", "intel", "amd")]
-        encoded.append(msgspec.json.encode(item))
-    return encoded
+def droplet(number: int) -> bytes:
+    """One of them as the provider sends it, some 2.5 KB."""
+    item = items.droplet(
+        500_000_000 + number, f"web-{number:06}", created_at="2026-01-01T00:00:00Z", tags=("web", "bench"), backup_ids=(number,)
+    )
+    item["region"]["sizes"] = [f"{family}-{cpus}vcpu-{cpus * 4}gb" for family in "scgm" for cpus in (1, 2, 4, 8, 16, 32, 40, 48, 60, 64)]
+    item["region"]["sizes"] += [f"so1_5-{cpus}vcpu-{cpus * 8}gb-{disk}" for cpus in (2, 4, 8) for disk in ("nvme", "intel", "amd")]
+    return msgspec.json.encode(item)
+
+
+def switched_off(encoded: bytes) -> bytes:
+    """The same droplet, changed."""
+    return encoded.replace(b'"status":"active"', b'"status":"off"', 1)
+
+
+def page_of(encoded: list[bytes], *, last: bool, total: int) -> bytes:
+    """A reply that lists these."""
+    links = b"{}" if last else b'{"pages":{"next":"https://api.digitalocean.com/v2/droplets?page=2"}}'
+    return b'{"droplets":[%b],"links":%b,"meta":{"total":%d}}' % (b",".join(encoded), links, total)
 
 
 def pages_of(encoded: list[bytes]) -> Pages:
     """The replies that list them."""
-    pages = []
-    for first in range(0, len(encoded), PER_PAGE):
-        more = b'{"pages":{"next":"https://api.digitalocean.com/v2/droplets?page=2"}}' if first + PER_PAGE < len(encoded) else b"{}"
-        page = b",".join(encoded[first : first + PER_PAGE])
-        pages.append(b'{"droplets":[%b],"links":%b,"meta":{"total":%d}}' % (page, more, len(encoded)))
-    return pages
+    starts = range(0, len(encoded), PER_PAGE)
+    return [page_of(encoded[first : first + PER_PAGE], last=first == starts[-1], total=len(encoded)) for first in starts]
 
 
 class Fed(Client):
@@ -82,7 +84,7 @@ class Fed(Client):
 
     def __init__(self) -> None:
         super().__init__("benchmark")
-        self.came: Pages = []
+        self.came: Pages = ()
 
     def _request(self, *_: Any, params: Any = None, **__: Any) -> tuple[bytes, httpx.Response]:
         return self.came[params["page"] - 1], httpx.Response(200)
@@ -195,10 +197,9 @@ def row(case: str, own: list[float], peers: dict[str, list[float]], limit: list[
 def main() -> None:
     """Print the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    encoded = droplets(count)
+    encoded = [droplet(number) for number in range(count)]
     same = pages_of(encoded)
-    some = [one.replace(b'"status":"active"', b'"status":"off"', 1) for one in encoded[: count // 100]]
-    changed = pages_of([*some, *encoded[count // 100 :]])
+    changed = pages_of([*map(switched_off, encoded[: count // 100]), *encoded[count // 100 :]])
     title = f"{count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers 2"
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)

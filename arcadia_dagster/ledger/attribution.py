@@ -129,11 +129,14 @@ def _has_listing(kind: str) -> bool:
     return kind in KINDS and KINDS[kind].path is not None
 
 
-def attribute(engine: Engine, account_id: int, *, internal_project: str | None, sync_run_id: int | None = None) -> int:
+def attribute(
+    engine: Engine, account_id: int, *, internal_project: str | None, sync_run_id: int | None = None, gone_too: bool = True
+) -> int:
     """Bring project and tenant of the account's resources in line with what is known now; returns how many changes that took.
 
     A move from one project to another is an event (`drift_detected`); the first attribution is part of the discovery. What a project may
     yet turn out to hold falls back to the internal project only after a complete walk that began no earlier than the resource was seen.
+    Without `gone_too` the tenants of tombstones are left for a later call.
     """
     with engine.begin() as conn:
         lock(conn, "attribute", account_id)
@@ -154,7 +157,7 @@ def attribute(engine: Engine, account_id: int, *, internal_project: str | None, 
                 },
             ).scalar_one()
         )
-        return attributed + assign(conn, account_id, sync_run_id=sync_run_id)
+        return attributed + assign(conn, account_id, sync_run_id=sync_run_id, gone_too=gone_too)
 
 
 _ATTRIBUTE = """

@@ -323,7 +323,7 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
         conn.execute(
             text(
                 "update arcadia.resources set stale_strike_count = 0, last_struck_at = null, last_seen_at = :seen_at"
-                " where resource_id = any(:ids)"
+                " where resource_id = any(cast(:ids as bigint[]))"
             ),
             {"seen_at": run.started_at, "ids": forgiven},
         )
@@ -451,13 +451,14 @@ def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list
     if not struck and not last_strike:
         return
     # A first strike freezes last_seen_at at the newest complete listing: that is the one that saw it, with or without a write.
+    # Arrays are of the column's own type, as only then they are hashed; otherwise each row is looked for from their beginning on.
     conn.execute(
         text(
             "with gone as (update arcadia.resources r set stale_strike_count = stale_strike_count + 1, last_struck_at = :at,"
-            " deleted_at = case when resource_id = any(:last_strike) then cast(:at as timestamptz) end,"
+            " deleted_at = case when resource_id = any(cast(:last_strike as bigint[])) then cast(:at as timestamptz) end,"
             " last_seen_at = case when stale_strike_count > 0 then last_seen_at else greatest(last_seen_at, (select started_at"
             " from arcadia.listings l where l.account_id = r.account_id and l.kind = r.kind)) end"
-            " where resource_id = any(:missing) returning resource_id, deleted_at, name, last_seen_at)"
+            " where resource_id = any(cast(:missing as bigint[])) returning resource_id, deleted_at, name, last_seen_at)"
             " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
             " select resource_id, :account_id, :sync_run_id, 'deleted',"
             " jsonb_build_object('deleted_at', jsonb_build_object('before', null, 'after', deleted_at)), :at"
@@ -476,7 +477,7 @@ def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list
 def _strike_again_later(conn: Connection, run: SyncRun, resource_ids: list[int]) -> None:
     if resource_ids:
         conn.execute(
-            text("update arcadia.resources set last_struck_at = :at where resource_id = any(:ids)"),
+            text("update arcadia.resources set last_struck_at = :at where resource_id = any(cast(:ids as bigint[]))"),
             {"at": run.started_at, "ids": resource_ids},
         )
 
@@ -488,7 +489,7 @@ def _states(conn: Connection, resource_ids: list[int]) -> dict[int, dict[str, An
     rows = conn.execute(
         text(
             "select resource_id, name, region, status, tags, attrs::text as attrs, monthly_price, own_project_id, parent_kind,"
-            " parent_provider_id, provider_created_at from arcadia.resources where resource_id = any(:ids)"
+            " parent_provider_id, provider_created_at from arcadia.resources where resource_id = any(cast(:ids as bigint[]))"
         ),
         {"ids": resource_ids},
     ).mappings()

@@ -139,6 +139,8 @@ resources = Table(
     UniqueConstraint("account_id", "kind", "provider_id"),
     # What has been given up is many times what there is.
     Index("resources_active_idx", "account_id", "kind", postgresql_where=text("deleted_at is null")),
+    # Each page and each mart looks up the projects of its rows.
+    Index("resources_projects_idx", "resource_id", postgresql_where=text("kind = 'project'")),
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
     CheckConstraint("attribution_source in ('membership', 'own_project_id', 'inherited', 'fallback')", name="attribution_source"),
     CheckConstraint("not billing_only or deleted_at is not null", name="billing_only_is_gone"),

@@ -140,13 +140,15 @@ def _write(conn: Connection, wanted: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def assign(conn: Connection, account_id: int, *, sync_run_id: int | None = None) -> int:
+def assign(conn: Connection, account_id: int, *, sync_run_id: int | None = None, gone_too: bool = True) -> int:
     """Give everything in the account the tenant that it should have now; how many resources and projects have another one.
 
     While no tenants are declared, what is active takes over its project's. A change is an event; the first tenant of a thing is none.
+    Without `gone_too` the tombstones, which may be many times what is active, are left as they are.
     """
     lock(conn, "attribute", account_id)
-    return int(conn.execute(text(_ASSIGN), {"account_id": account_id, "sync_run_id": sync_run_id}).scalar_one())
+    gone = "or fallback is not null" if gone_too else ""
+    return int(conn.execute(text(_ASSIGN.format(gone=gone)), {"account_id": account_id, "sync_run_id": sync_run_id}).scalar_one())
 
 
 # `given` is what the file says of a project; `by_hand`, what the operator set.
@@ -178,7 +180,7 @@ with declared as (
               from arcadia.resources r
              cross join declared
               left join project on project.resource_id = r.cloud_project_id
-             where r.account_id = :account_id and r.kind <> 'project' and (r.deleted_at is null or fallback is not null)) o
+             where r.account_id = :account_id and r.kind <> 'project' and (r.deleted_at is null {gone})) o
      where old is distinct from tenant
 ), changed as (
     update arcadia.resources r set tenant_id = d.tenant, tenant_given = d.given

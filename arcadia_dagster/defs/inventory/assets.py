@@ -184,9 +184,13 @@ def _changes_metadata(changes: Changes, requests: int) -> dict[str, Any]:
     return {**vars(changes), "requests": requests}
 
 
-def _follow_up(ledger: Ledger, account_id: int, changes: Changes, sync_run_id: int) -> None:
-    """What follows from a change of the inventory, at once: where things belong, and lines that can be matched now."""
-    attribute(ledger.engine, account_id, internal_project=settings.internal_project(), sync_run_id=sync_run_id)
+def _follow_up(ledger: Ledger, account_id: int, changes: Changes, sync_run_id: int, *, gone_too: bool = False) -> None:
+    """What follows from a change of the inventory, at once: where things belong, and lines that can be matched now.
+
+    Whose the tombstones are is looked at once a sync, by the walk of the projects.
+    """
+    internal = settings.internal_project()
+    attribute(ledger.engine, account_id, internal_project=internal, sync_run_id=sync_run_id, gone_too=gone_too)
     if changes.any or is_waiting(ledger.engine, account_id):  # a run that was killed may have left it to this one
         rematch(ledger.engine, account_id)
 
@@ -323,7 +327,7 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
         by_kind, withheld = {}, str(problem)
     names = [name for name in vars(Changes()) if name != "seen"]
     changes = Changes(seen=len(walk.memberships), **{name: sum(getattr(one, name) for one in by_kind.values()) for name in names})
-    _follow_up(ledger, account_id, changes, run.sync_run_id)
+    _follow_up(ledger, account_id, changes, run.sync_run_id, gone_too=True)
     metadata = _changes_metadata(changes, walk.requests)
     yield _completeness(metadata, walk.error, unreadable=unreadable)
     if unreadable and withheld is None:
