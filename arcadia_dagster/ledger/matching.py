@@ -563,7 +563,7 @@ create temp table unsettled on commit drop as
 select distinct l.kind, l.name_key, l.invoice_uuid
   from (select kind, rematched_at from arcadia.listings
          where account_id = :account_id and rematched_at is not null and started_at is distinct from rematched_at) moved
-  -- offset 0: kind by kind, by the index of the lines' ends, or the planner reads all that ever were.
+  -- offset 0, here and below: kind by kind, or the planner reads all that ever were, though nothing has moved.
  cross join lateral (select kind, name_key, invoice_uuid from arcadia.cloud_cost_lines l
                       where l.account_id = :account_id and l.kind = moved.kind and {BY_NAME}
                         and l.ended_at >= moved.rematched_at - {_SLACK} offset 0) l
@@ -581,8 +581,10 @@ with recursive reached (kind, name_key, ever) as (
     union
     select kind, name_key, false from unsettled
     union
-    select l.kind, l.name_key, true from arcadia.cloud_cost_lines l join arcadia.listings s using (account_id, kind)
-     where l.account_id = :account_id and {BY_NAME} and s.started_at is not null and s.rematched_at is null
+    select s.kind, l.name_key, true from arcadia.listings s
+     cross join lateral (select name_key from arcadia.cloud_cost_lines l where l.account_id = :account_id and l.kind = s.kind
+                            and {BY_NAME} offset 0) l
+     where s.account_id = :account_id and s.started_at is not null and s.rematched_at is null
     union
     select r.kind, other.name_key, reached.ever
       from reached
