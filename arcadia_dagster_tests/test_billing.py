@@ -99,6 +99,47 @@ def test_a_document_that_the_ledger_cannot_hold_fails_its_invoice_with_one_sente
     assert books.rows("select status, line_count from arcadia.cloud_invoices where account_id = :a") == [("failed", 1)]
 
 
+def test_any_text_and_any_number_is_stored_as_it_came(books):
+    texts = [
+        "",
+        " ",
+        "a\tb",
+        'a"b,c',
+        "\x01",
+        "a\x01\x01\t\x01",
+        "\\.",
+        "\\N",
+        "a\\",
+        "a\nb",
+        "a\rb",
+        "a\r\n\r\nb",
+        "\n",
+        "d\u00f6\u2028\U0001f600",
+    ]
+    items = [
+        item(text, product, f"-{number}.{number:010}", group=text, project=text) | {"category": text, "duration": f"{number}.{number:020}"}
+        for number, (text, product) in enumerate((text, product) for text in texts for product in ("Quantum", "Droplets", "App Platform"))
+    ]
+    books.invoice(*items)
+    stored = books.rows(
+        "select description, product, group_description, project_name, category, (-amount_usd)::text, hours::text"
+        " from arcadia.cloud_cost_lines where account_id = :a order by ordinal"
+    )
+    assert [tuple(row) for row in stored] == [
+        tuple(
+            i[name].lstrip("-")
+            for name in ("description", "product", "group_description", "project_name", "category", "amount", "duration")
+        )
+        for i in items
+    ]
+    named = books.rows(
+        "select parsed_name, name_key, match_detail ->> 'reason' as reason from arcadia.cloud_cost_lines where product = 'Droplets'"
+    )
+    assert [row.parsed_name for row in named] == [text.strip() or None for text in texts]
+    assert [row.name_key for row in named] == [" ".join(text.casefold().split()) or None for text in texts]
+    assert all(row.reason for row in named)
+
+
 def test_documents_that_disagree_are_kept_and_flagged(books):
     lines = [item("web (s)", rid=1), item("db (s)", rid=2)]
     result = books.invoice(*lines, csv=as_csv(*lines[:1]))

@@ -298,7 +298,7 @@ def test_every_kind_that_is_billed_has_its_service_type_and_urn(books):
 
 def test_a_service_is_called_as_no_unknown_product_can_be(books):
     for (name,) in books.rows("select service_name from arcadia.focus_services"):
-        assert meaning_of(name, "", "", amount=Decimal(1), has_id=False).charge is not Charge.UNKNOWN, name
+        assert meaning_of(name, "", "", is_negative=False, has_id=False).charge is not Charge.UNKNOWN, name
     assert books.rows("select service_name from arcadia.focus_services group by 1 having count(*) > 1") == []
 
 

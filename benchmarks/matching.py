@@ -46,16 +46,17 @@ select n, turn, 'worker-' || n || '.example.org' as name, case turn % 2 when 0 t
 """
 STAGE = f"""
 create temp table billed_line on commit drop as
-select '{INVOICE}' as invoice_uuid, row_number() over (order by n, turn)::integer as ordinal, cast(:account_id as bigint) as account_id,
-       'Droplets' as product, '' as group_description, name || ' (' || size || ')' as description, 720.0 / :each as hours, started_at,
-       ended_at, 1.23 as amount_usd, 'work' as project_name, 'iaas' as category, 'droplet' as kind, 'name' as look_up, name as parsed_name,
-       name as name_key, null::text as parsed_region, size as parsed_size, null::text as component, null::text as provider_resource_id,
+select row_number() over (order by n, turn)::integer as ordinal, 'Droplets' as product, '' as group_description,
+       name || ' (' || size || ')' as description, 720.0 / :each as hours, started_at, ended_at, 1.23 as amount_usd,
+       'work' as project_name, 'iaas' as category, 'droplet' as kind, 'name' as look_up, name as parsed_name, name as name_key,
+       null::text as parsed_region, size as parsed_size, null::text as component, null::text as provider_resource_id,
        null::text as provider_resource_uuid, 'resource' as charge, null::text as reason, null::text as billed_id
   from ({LINES}) l
 """
 UNMATCHED = f"""
 insert into arcadia.cloud_cost_lines ({", ".join(COLUMNS)}, {", ".join(OUTCOME)})
-select {", ".join(COLUMNS)}, 'unmatched', null, null, jsonb_build_object('reason', 'not looked at') from billed_line
+select {", ".join(COLUMNS)}, 'unmatched', null, null, jsonb_build_object('reason', 'not looked at')
+  from (select *, cast(:invoice_uuid as text) as invoice_uuid, cast(:account_id as bigint) as account_id from billed_line) l
 """
 BARE_JOIN = """
 select count(*) from arcadia.cloud_cost_lines l join arcadia.resource_names n using (name_key)
@@ -89,12 +90,12 @@ def in_sql(engine: Engine, account_id: int, counts: dict[str, int]) -> dict[str,
             conn.execute(text("truncate arcadia.cloud_cost_lines"))
         tidy(engine)
         with engine.begin() as conn:
-            conn.execute(text(STAGE), {**counts, "account_id": account_id})
+            conn.execute(text(STAGE), counts)
             conn.execute(text("analyze billed_line"))
             note(case, timed(lambda: do(conn)))
 
     for _ in range(ROUNDS):
-        store("stored unmatched", lambda conn: conn.execute(text(UNMATCHED)))
+        store("stored unmatched", lambda conn: conn.execute(text(UNMATCHED), {"account_id": account_id, "invoice_uuid": INVOICE}))
         store("stored and matched", lambda conn: store_billed_lines(conn, account_id, INVOICE))
         with engine.connect() as conn:
             statuses = conn.execute(text("select match_status, count(*) from arcadia.cloud_cost_lines group by 1")).all()
@@ -142,7 +143,7 @@ def copied(engine: Engine, account_id: int, file: Path) -> float:
         assert isinstance(driver, psycopg.Connection)
         with (
             driver.cursor() as cursor,
-            cursor.copy(f"copy printed ({columns}) from stdin (format csv, header)") as copy,
+            cursor.copy(f"copy printed ({columns}) from stdin (format csv, header, null 'n/a')") as copy,  # what is empty is a text
             file.open("rb") as f,
         ):
             while part := f.read(1024 * 1024):

@@ -64,17 +64,6 @@ class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # a thi
     resource_id: str | None = None
     resource_uuid: str | None = None
 
-    @property
-    def meaning(self) -> Meaning:
-        """What its texts say it pays for; read anew each time."""
-        return meaning_of(
-            self.product,
-            self.group_description,
-            self.description,
-            amount=self.amount,
-            has_id=bool(self.resource_id or self.resource_uuid),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:

@@ -6,7 +6,6 @@ inventory, so nothing here says which resource it is; documents are read in `inv
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
@@ -169,12 +168,12 @@ _WORDINGS = (
 )
 
 
-def meaning_of(product: str, group_description: str, description: str, *, amount: Decimal, has_id: bool) -> Meaning:
+def meaning_of(product: str, group_description: str, description: str, *, is_negative: bool, has_id: bool) -> Meaning:
     """What a line of this product and these texts pays for.
 
-    `amount` is USD; `has_id` says whether the line carries a provider id. A negative amount with neither id nor group, under a product that
-    is no resource's, is a credit; negative rows of resources (databases have them) stay with their resource. A product that the table does
-    not know gives UNKNOWN. Takes any text.
+    `is_negative` is said of its amount; `has_id` says whether the line carries a provider id. A negative amount with neither id nor group,
+    under a product that is no resource's, is a credit; negative rows of resources (databases have them) stay with their resource. A
+    product that the table does not know gives UNKNOWN. Takes any text.
     """
     product, group, description = product.strip(), group_description.strip(), description.strip()
     alone = not has_id and not group
@@ -186,10 +185,10 @@ def meaning_of(product: str, group_description: str, description: str, *, amount
             continue
         if wording.charge is Charge.RESOURCE:
             return _resource_meaning(wording, match.groupdict(), group, description)
-        if wording.charge is Charge.ACCOUNT_LEVEL and alone and amount < 0:
+        if wording.charge is Charge.ACCOUNT_LEVEL and alone and is_negative:
             break
         return _no_resource(wording.charge, wording.kind, wording.reason or "", description or product)
-    if alone and amount < 0:
+    if alone and is_negative:
         return _no_resource(Charge.CREDIT, "credit", "credit: {description}", description or product)
     return _no_resource(Charge.UNKNOWN, None, "unknown product '{description}'" if product else "the line names no product", product)
 

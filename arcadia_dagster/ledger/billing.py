@@ -6,6 +6,7 @@ their lines pass one by one: no invoice is too long to be stored.
 
 import hashlib
 import io
+import re
 import shutil
 import tempfile
 import uuid
@@ -18,7 +19,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, BinaryIO
 
-import msgspec
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.documents import read_decimal, read_items
@@ -30,15 +30,15 @@ from arcadia_dagster.digitalocean.invoices import (
     Meaning,
     Reading,
     difference,
+    meaning_of,
     parse_csv,
     parse_items,
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
 from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decide, match_events, stored_lines
-from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copy_rows, finish, lock, name_key
+from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copying, finish, lock, name_key
 from arcadia_dagster.ledger.tables import BY_NAME
 
-_encoder = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
 _PART = 256 * 1024  # bytes of a document that are on their way to the database at a time
 _LARGEST = 1_000_000_000  # bytes: the most that a bytea can hold, rounded down
@@ -315,12 +315,11 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
             ).scalar()
             if known is not None:
                 return _summary(conn, known, written=False)
-            warnings = parse_csv(file).warnings
+            printed = parse_csv(file)
             months: Counter[tuple[int, int]] = Counter()
 
             def lines() -> Iterator[InvoiceLine]:
-                months.clear()
-                for line in parse_csv(file).lines:
+                for line in printed.lines:
                     if line.started_at is not None:
                         months[line.started_at.year, line.started_at.month] += 1
                     yield line
@@ -340,7 +339,7 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
                 text("update arcadia.cloud_invoices set period = :period where invoice_uuid = :invoice_uuid"),
                 {"period": date(*max(months, key=lambda month: (months[month], month)), 1), "invoice_uuid": invoice_uuid},
             )
-            discrepancy = "; ".join(warnings) or None
+            discrepancy = "; ".join(printed.warnings) or None
             return _close(conn, account_id, invoice_uuid, reading, written=True, discrepancy=discrepancy, documents={"csv": document})
 
 
@@ -410,71 +409,92 @@ COLUMNS = (
 )
 
 
-def _row(line: InvoiceLine, invoice_uuid: str, account_id: int) -> tuple[Any, ...]:
-    meaning = line.meaning
+# How rows travel: the cells of a line. What separates and quotes them is rare in texts, so nearly every row is its cells joined; and what
+# is empty is NULL, but in columns that never are.
+_STAGED = (
+    *("ordinal", "hours", "started_at", "ended_at", "amount_usd", "project_name", "category"),
+    *("product", "group_description", "description", "provider_resource_id", "provider_resource_uuid"),
+    *("kind", "look_up", "parsed_name", "name_key", "parsed_region", "parsed_size", "component", "charge", "reason", "billed_id"),
+)
+_FORMAT = "format csv, delimiter e'\\t', quote e'\\x01', force_not_null (product, group_description, description, project_name, category)"
+_TO_BE_QUOTED = re.compile("[\t\n\r\x01]")
+
+
+def _row(line: InvoiceLine) -> str:
+    """A line as a row of _STAGED."""
+    hours = "" if line.hours is None else line.hours
+    texts = _texts(
+        line.product, line.group_description, line.description, line.amount < 0, line.resource_id or "", line.resource_uuid or ""
+    )
     return (
-        invoice_uuid,
-        line.ordinal,
-        account_id,
-        line.product,
-        line.group_description,
-        line.description,
-        line.hours,
-        _time_text(line.started_at),
-        _time_text(line.ended_at),
-        line.amount,
-        line.project_name,
-        line.category,
+        f"{line.ordinal}\t{hours!s}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{line.amount!s}"
+        f"\t{_cells(line.project_name, line.category)}\t{texts}\n"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _time_text(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat()
+
+
+@lru_cache(maxsize=4096)
+def _cells(*texts: str | None) -> str:
+    return "\t".join(
+        "" if not text else "\x01" + text.replace("\x01", "\x01\x01") + "\x01" if _TO_BE_QUOTED.search(text) else text for text in texts
+    )
+
+
+@lru_cache(maxsize=4096)
+def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
+    product: str, group_description: str, description: str, is_negative: bool, resource_id: str, resource_uuid: str
+) -> str:
+    """The cells that hold a line's texts and ids, and what they mean."""
+    has_id = bool(resource_id or resource_uuid)
+    meaning = meaning_of(product, group_description, description, is_negative=is_negative, has_id=has_id)
+    return _cells(
+        product,
+        group_description,
+        description,
+        resource_id,
+        resource_uuid,
         meaning.kind,
-        None if meaning.look_up is None else str(meaning.look_up),
+        meaning.look_up,
         meaning.name,
         None if meaning.name is None else name_key(meaning.name),
         meaning.region,
         meaning.size,
         meaning.component,
-        line.resource_id,
-        line.resource_uuid,
-        str(meaning.charge),
+        meaning.charge,
         meaning.reason,
-        _billed_id(line, meaning),
+        _billed_id(meaning, resource_id, resource_uuid),
     )
 
 
-@lru_cache(maxsize=4096)
-def _time_text(time: datetime | None) -> str | None:
-    """A time in UTC as the database reads it and JSON writes it: psycopg needs longer for a datetime than for the rest of a row."""
-    return None if time is None else time.isoformat().replace("+00:00", "Z")
-
-
-def _billed_id(line: InvoiceLine, meaning: Meaning) -> str | None:
+def _billed_id(meaning: Meaning, resource_id: str, resource_uuid: str) -> str | None:
     """The provider id that the line itself names, whether or not anybody has seen it: an IP is the id of a reserved IP."""
     if meaning.charge is not Charge.RESOURCE or meaning.kind is None:
         return None
-    ids = (line.resource_id, line.resource_uuid)
+    ids = (resource_id, resource_uuid)
     if kind_named(meaning.kind).billed_id == "resource_uuid":
         ids = ids[::-1]
     return ids[0] or ids[1] or (meaning.name if meaning.look_up is LookUp.IP else None)
 
 
 class _Rows:
-    """The rows of an invoice's lines, made as they pass; `digest` is of those that have passed, without the invoice that they are of."""
+    """The rows of an invoice's lines, many in a text, made as they pass; `digest` is of those that have passed."""
 
-    def __init__(self, lines: Iterable[InvoiceLine], invoice_uuid: str, account_id: int) -> None:
-        self._rows = (_row(line, invoice_uuid, account_id) for line in lines)
-        self._sha256 = hashlib.sha256(b"[")
-        self._separator = b""
+    def __init__(self, lines: Iterable[InvoiceLine]) -> None:
+        self._rows = map(_row, lines)
+        self._sha256 = hashlib.sha256()
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while batch := [*islice(self._rows, _BATCH)]:
-            self._sha256.update(self._separator + _encoder.encode([row[1:] for row in batch])[1:-1])
-            self._separator = b","
-            yield from batch
+    def __iter__(self) -> Iterator[bytes]:
+        while part := "".join(islice(self._rows, _BATCH)).encode():
+            self._sha256.update(part)
+            yield part
 
     @property
     def digest(self) -> str:
-        whole = self._sha256.copy()
-        whole.update(b"]")
-        return whole.hexdigest()
+        return self._sha256.hexdigest()
 
 
 def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: Iterable[InvoiceLine]) -> bool:
@@ -489,12 +509,12 @@ def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: It
     if header is None:
         raise InvoiceError(f"invoice {invoice_uuid} is not known in this account; materialise the asset `invoices` first")
     if header.lines_sha256 is not None:
-        rows = _Rows(lines, invoice_uuid, account_id)
+        rows = _Rows(lines)
         for _ in rows:
             pass
         if rows.digest == header.lines_sha256:
             return False
-    rows = _Rows(lines, invoice_uuid, account_id)
+    rows = _Rows(lines)
     _replace_lines(conn, account_id, invoice_uuid, rows)
     conn.execute(
         text("update arcadia.cloud_invoices set lines_sha256 = :digest where invoice_uuid = :invoice_uuid"),
@@ -562,7 +582,10 @@ def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Docu
         if document is None:
             kept.append(f"{name}_document = null")
         else:
-            copy_rows(conn, "document_part", ("name", "number", "part"), ((name, *part) for part in enumerate(_parts(document.file))))
+            with copying(conn, "copy document_part from stdin (format binary)") as copy:
+                copy.set_types(["text", "int4", "bytea"])
+                for part in enumerate(_parts(document.file)):
+                    copy.write_row((name, *part))
             whole = f"select string_agg(part, ''::bytea order by number) from document_part where name = '{name}'"
             kept.append(f"{name}_document = coalesce(({whole}), ''::bytea)")
     conn.execute(
@@ -572,15 +595,17 @@ def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Docu
     conn.execute(text("drop table document_part"))
 
 
-def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    columns = ", ".join(COLUMNS)
+def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Iterable[bytes]) -> None:
+    columns = ", ".join(_STAGED)
     conn.execute(
         text(
-            f"create temp table billed_line on commit drop as select {columns}, ''::text as charge, ''::text as reason,"
-            " ''::text as billed_id from arcadia.cloud_cost_lines with no data"
+            f"create temp table billed_line on commit drop as select {columns} from (select *, ''::text as charge, ''::text as reason,"
+            " ''::text as billed_id from arcadia.cloud_cost_lines) l with no data"
         )
     )
-    copy_rows(conn, "billed_line", (*COLUMNS, "charge", "reason", "billed_id"), rows)
+    with copying(conn, f"copy billed_line ({columns}) from stdin ({_FORMAT})") as copy:
+        for part in rows:
+            copy.write(part)
     store_billed_lines(conn, account_id, invoice_uuid)
     conn.execute(text("drop table billed_line"))
 
@@ -597,9 +622,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     ).one()
     if there_are.many:
         conn.execute(text(FOR_MANY_LINES))
-    conn.execute(
-        text("analyze billed_line (invoice_uuid, ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)")
-    )
+    conn.execute(text("analyze billed_line (ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)"))
     before = conn.execute(
         text(
             "create temp table line_before on commit drop as select invoice_uuid, ordinal, product, description, started_at, match_status,"
@@ -622,7 +645,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     columns, outcome = ", ".join(COLUMNS), ", ".join(OUTCOME)
     decide(
         conn,
-        "(select *, ordinal as line from billed_line where charge = 'resource')",
+        f"(select *, ordinal as line from {_BILLED} l where charge = 'resource')",
         f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
         " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
         values,
@@ -634,8 +657,9 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
             text(
                 f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
                 f" select {columns}, case when charge = 'unknown' then 'unmatched' else charge end, null, null,"
-                " jsonb_build_object('reason', reason) from billed_line where charge <> 'resource'"
-            )
+                f" jsonb_build_object('reason', reason) from {_BILLED} l where charge <> 'resource'"
+            ),
+            values,
         )
     if before:
         conn.execute(
@@ -657,6 +681,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         )
 
 
+_BILLED = "(select *, cast(:invoice_uuid as text) as invoice_uuid, cast(:account_id as bigint) as account_id from billed_line)"
 _OF_HISTORY = "kind, name_key, parsed_region, parsed_size, look_up, started_at, ended_at"
 # What an invoice shows of names can put older lines in doubt that were matched before their resource was listed.
 _QUEUE_OLDER = f"""

@@ -6,8 +6,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -369,12 +370,18 @@ def _staged(one: _Seen, resource_id: int | None, event: str | None, changes: Map
     )
 
 
-def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """COPY rows into a table of this connection's transaction; returns how many."""
-    with _driver(conn).cursor() as cursor, cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin") as copy:
+def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """COPY rows into a table of this connection's transaction."""
+    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin") as copy:
         for row in rows:
             copy.write_row(row)
-    return cursor.rowcount
+
+
+@contextmanager
+def copying(conn: Connection, statement: str) -> Iterator[psycopg.Copy]:
+    """The driver's COPY in this connection's transaction, by a statement `copy ... from stdin`."""
+    with _driver(conn).cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        yield copy
 
 
 def _driver(conn: Connection) -> psycopg.Connection:
