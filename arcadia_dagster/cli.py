@@ -191,11 +191,12 @@ def import_(
                 continue
             stored[file] = result
         if stored:
-            rematch(engine, account_id)  # one file can tell more of the lines of another
+            changed = rematch(engine, account_id)  # one file can tell more of the lines of another
             with engine.begin() as conn:
                 assign(conn, account_id)  # what invoices alone tell of
             for file, result in stored.items():
-                outcomes = ", ".join(f"{count} {status}" for status, count in sorted(outcomes_of(engine, result.invoice_uuid).items()))
+                counts = outcomes_of(engine, result.invoice_uuid) if changed else result.outcomes
+                outcomes = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
                 note = "" if result.written else "already imported"
                 month, total = f"{result.period:%Y-%m}", f"{result.line_total:.2f}"
                 table.add_row(escape(file.name), month, str(result.line_count), total, outcomes, note)
@@ -903,7 +904,8 @@ def _show_unknown_products(engine: Engine, account_id: int) -> None:
 _LINES = """
     select ordinal, product, description, amount_usd, match_status, match_method, reason, resource_kind, resource_name,
            resource_provider_id, resource_state, kind
-      from arcadia.matched_cost_lines where invoice_uuid = any(:invoices) order by period, invoice_uuid, ordinal limit :limit"""
+      from arcadia.matched_cost_lines where invoice_uuid = any(:invoices) and ordinal <= :limit
+     order by period, invoice_uuid, ordinal limit :limit"""
 _MOST_LINES = 500  # that a person may want to see in a terminal
 
 

@@ -6,7 +6,6 @@ their lines pass one by one: no invoice is too long to be stored.
 
 import hashlib
 import io
-import re
 import shutil
 import tempfile
 import uuid
@@ -417,7 +416,6 @@ _STAGED = (
     *("kind", "look_up", "parsed_name", "name_key", "parsed_region", "parsed_size", "component", "charge", "reason", "billed_id"),
 )
 _FORMAT = "format csv, delimiter e'\\t', quote e'\\x01', force_not_null (product, group_description, description, project_name, category)"
-_TO_BE_QUOTED = re.compile("[\t\n\r\x01]")
 
 
 def _row(line: InvoiceLine) -> str:
@@ -437,11 +435,11 @@ def _time_text(time: datetime | None) -> str:
     return "" if time is None else time.isoformat()
 
 
-@lru_cache(maxsize=4096)
-def _cells(*texts: str | None) -> str:
-    return "\t".join(
-        "" if not text else "\x01" + text.replace("\x01", "\x01\x01") + "\x01" if _TO_BE_QUOTED.search(text) else text for text in texts
-    )
+def _cells(*texts: str) -> str:
+    cells = "\t".join(texts)
+    if cells.count("\t") < len(texts) and "\n" not in cells and "\r" not in cells and "\x01" not in cells:
+        return cells
+    return "\t".join(text and "\x01" + text.replace("\x01", "\x01\x01") + "\x01" for text in texts)
 
 
 @lru_cache(maxsize=4096)
@@ -457,16 +455,16 @@ def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
         description,
         resource_id,
         resource_uuid,
-        meaning.kind,
-        meaning.look_up,
-        meaning.name,
-        None if meaning.name is None else name_key(meaning.name),
-        meaning.region,
-        meaning.size,
-        meaning.component,
+        meaning.kind or "",
+        meaning.look_up or "",
+        meaning.name or "",
+        name_key(meaning.name or ""),
+        meaning.region or "",
+        meaning.size or "",
+        meaning.component or "",
         meaning.charge,
-        meaning.reason,
-        _billed_id(meaning, resource_id, resource_uuid),
+        meaning.reason or "",
+        _billed_id(meaning, resource_id, resource_uuid) or "",
     )
 
 
@@ -574,7 +572,12 @@ def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Docu
     changed = [name for name, digest in digests.items() if digest != getattr(header, name)]
     if not changed:
         return
-    conn.execute(text("create temp table document_part (name text, number integer, part bytea) on commit drop"))
+    conn.execute(
+        text(
+            "create temp table document_part (name text, number integer, part bytea) on commit drop;"
+            " alter table document_part alter part set storage external"  # it is compressed as a whole
+        )
+    )
     kept = []
     for name in changed:
         kept.append(f"{name}_sha256 = :{name}")
@@ -615,8 +618,9 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     there_are = conn.execute(
         text(
-            "select count(*) >= :many as many, coalesce(bool_or(billed_id is not null), false) as ids,"
-            " coalesce(bool_or(charge <> 'resource'), false) as others from billed_line"
+            "select exists (select from billed_line offset :many) as many,"
+            " exists (select from billed_line where billed_id is not null) as ids,"
+            " exists (select from billed_line where charge <> 'resource') as others"
         ),
         {"many": MANY_ROWS},
     ).one()
@@ -677,7 +681,10 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     conn.execute(text(_QUEUE_OLDER), values)
     if there_are.many:
         conn.execute(
-            text("analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, kind, look_up, name_key, resource_id, match_status)")
+            text(
+                "analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, ordinal, kind, look_up, name_key, provider_resource_id,"
+                " provider_resource_uuid, ended_at, resource_id, match_status)"
+            )
         )
 
 

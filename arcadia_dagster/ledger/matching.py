@@ -132,7 +132,8 @@ named as (
              where s.account_id = e.account_id and s.kind = 'droplet' and s.complete and s.started_at < e.occurred_at) as last_listed
       from arcadia.cloud_resource_events e
      where changes ? 'size_slug'
-       and e.resource_id in (select n.resource_id from arcadia.resource_names n where n.name_key in (select name_key from named))
+       and e.resource_id in (select n.resource_id from arcadia.resource_names n
+                              where n.name_key in (select name_key from {lines} l where {BY_NAME}))
 ), span_of_size as materialized (
     -- A size was given some time after the old one was last seen, and the old one was had until the new one is seen.
     select resource_id, new as size, last_listed as since, lead(occurred_at) over by_time as until from resize
