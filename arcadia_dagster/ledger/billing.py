@@ -411,9 +411,10 @@ COLUMNS = (
 # How rows travel: the cells of a line. What separates and quotes them is rare in texts, so nearly every row is its cells joined; and what
 # is empty is NULL, but in columns that never are.
 _STAGED = (
-    *("ordinal", "hours", "started_at", "ended_at", "amount_usd", "project_name", "category"),
-    *("product", "group_description", "description", "provider_resource_id", "provider_resource_uuid"),
-    *("kind", "look_up", "parsed_name", "name_key", "parsed_region", "parsed_size", "component", "charge", "reason", "billed_id"),
+    *("charge", "billed_id", "look_up", "provider_resource_id", "provider_resource_uuid"),  # what rows are looked through for
+    *("kind", "name_key", "parsed_name", "parsed_region", "parsed_size", "component", "reason"),
+    *("product", "group_description", "description"),
+    *("ordinal", "started_at", "ended_at", "hours", "amount_usd", "project_name", "category"),
 )
 _FORMAT = "format csv, delimiter e'\\t', quote e'\\x01', force_not_null (product, group_description, description, project_name, category)"
 
@@ -425,8 +426,8 @@ def _row(line: InvoiceLine) -> str:
         line.product, line.group_description, line.description, line.amount < 0, line.resource_id or "", line.resource_uuid or ""
     )
     return (
-        f"{line.ordinal}\t{hours!s}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{line.amount!s}"
-        f"\t{_cells(line.project_name, line.category)}\t{texts}\n"
+        f"{texts}\t{line.ordinal}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{hours!s}\t{line.amount!s}"
+        f"\t{_cells(line.project_name, line.category)}\n"
     )
 
 
@@ -450,21 +451,21 @@ def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
     has_id = bool(resource_id or resource_uuid)
     meaning = meaning_of(product, group_description, description, is_negative=is_negative, has_id=has_id)
     return _cells(
-        product,
-        group_description,
-        description,
+        meaning.charge,
+        _billed_id(meaning, resource_id, resource_uuid) or "",
+        meaning.look_up or "",
         resource_id,
         resource_uuid,
         meaning.kind or "",
-        meaning.look_up or "",
-        meaning.name or "",
         name_key(meaning.name or ""),
+        meaning.name or "",
         meaning.region or "",
         meaning.size or "",
         meaning.component or "",
-        meaning.charge,
         meaning.reason or "",
-        _billed_id(meaning, resource_id, resource_uuid) or "",
+        product,
+        group_description,
+        description,
     )
 
 

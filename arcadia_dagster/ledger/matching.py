@@ -206,29 +206,36 @@ def _next_to(moment: str, other: str, size: str) -> str:
 
 
 # Nearly all lines are easy: of those that name their resource, none covers the time of another (none begins before the one before it
-# ends), so each need only look at the one before it and the one after it; and nothing else bears the name. `quick` finds them. The others
-# are `odd`, and so is what shares a line with them: they are judged again, each line against all.
+# ends), so each need only look at the one before it and the one after it; and nothing else bears the name. `quick` finds them, and holds
+# no more of a pair than that, as there are as many as lines. The others are `odd`, and so is what shares a line with them: they are judged
+# again, each line against all.
 _QUICK = f"""
-    select *, fits and by_name and known_from is null as easy from (
-    select *, {" and ".join(FACTS)}
+    select line, resource_id, fits, crosses or is_group or by_name and not fits as odd,
+           fits and by_name and known_from is null as easy
+      from (
+    select line, resource_id, by_name, known_from, look_up = 'group' as is_group, {" and ".join(FACTS)}
               and (not by_name or begins_free or {_next_to("started_at", "lag(ended_at)", "lag(size)")})
               and (not by_name or ends_free or {_next_to("ended_at", "lead(started_at)", "lead(size)")}) as fits,
            by_name and coalesce(started_at < lag(ended_at) over neighbours, false) as crosses
       from pair window neighbours as (partition by {_SAME} order by started_at, line)) q"""
 _ODD = """
 with of_several as (
-    select r.kind, n.name_key from (select distinct resource_id, kind from quick) r join arcadia.resource_names n using (resource_id)
+    select unnest(array_agg(resource_id)) as resource_id
+      from (select distinct resource_id from quick) q join arcadia.resources r using (resource_id)
+      join arcadia.resource_names n using (resource_id)
      group by r.kind, n.name_key having count(*) > 1
 ), shared as (
-    select line from quick join of_several using (kind, name_key) where fits group by line having count(*) > 1
+    select line from quick where fits and resource_id in (select resource_id from of_several) group by line having count(*) > 1
 ), not_easy as (
-    select resource_id from quick where crosses or look_up = 'group' or by_name and not fits
+    select resource_id from quick where odd
     union
     select q.resource_id from quick q join shared using (line)
 )
 select resource_id from not_easy
  union
 select o.resource_id from not_easy join quick q using (resource_id) join quick o on o.line = q.line"""
+# The lines for which that is not all that is to be said.
+_AGAIN = "select line from quick left join odd using (resource_id) where not quick.easy or odd.resource_id is not null"
 
 
 # A line that leans on its neighbour fits only if the neighbour does: what was destroyed after its resize did not live on. Looked into
@@ -327,7 +334,7 @@ def statements(lines: str, history: str, columns: str) -> list[str]:
     """
     return [
         f"create temp table quick on commit drop as with {_pairs(lines)} {_QUICK}",
-        "analyze quick (line, resource_id, look_up, by_name, known_from, fits, crosses)",
+        "analyze quick",
         f"create temp table odd on commit drop as {_ODD}",
         "analyze odd",  # so that the planner knows what is rare
         _decision(lines, history, columns),
@@ -336,14 +343,17 @@ def statements(lines: str, history: str, columns: str) -> list[str]:
 
 def _decision(lines: str, history: str, columns: str) -> str:
     return f"""
-with {_judged("select quick.* from quick join odd using (resource_id)")}, {_UNSOUND}, contested as materialized (
+with again as materialized (
+    select * from {lines} l where line in ({_AGAIN})
+), {_pairs("again")}, {_judged("select pair.* from pair join odd using (resource_id)")}, {_UNSOUND}, contested as materialized (
     select line, bool_or(same_size) as any_same_size from judged left join unsound u using (line, resource_id)
      where fits and u.line is null group by line having count(*) > 1
 ), easy as not materialized (
     select quick.line, quick.resource_id from quick left join odd on odd.resource_id = quick.resource_id
      where quick.easy and odd.resource_id is null
 ), uneasy as materialized (
-    select quick.*, odd.resource_id is null as settled from quick left join odd on odd.resource_id = quick.resource_id
+    select pair.*, quick.fits, odd.resource_id is null as settled
+      from pair join quick using (line, resource_id) left join odd using (resource_id)
      where not quick.easy or odd.resource_id is not null
 ), fit as materialized (
     select {_PAIR}, false as twins, false as by_size, false as twice from uneasy where fits and settled
