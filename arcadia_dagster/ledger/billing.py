@@ -416,7 +416,10 @@ _STAGED = (
     *("product", "group_description", "description"),
     *("ordinal", "started_at", "ended_at", "hours", "amount_usd", "project_name", "category"),
 )
-_FORMAT = "format csv, delimiter e'\\t', quote e'\\x01', force_not_null (product, group_description, description, project_name, category)"
+_FORMAT = (
+    "format csv, encoding 'utf8', delimiter e'\\t', quote e'\\x01',"
+    " force_not_null (product, group_description, description, project_name, category)"
+)
 
 
 def _row(line: InvoiceLine) -> str:
@@ -427,7 +430,7 @@ def _row(line: InvoiceLine) -> str:
     )
     return (
         f"{texts}\t{line.ordinal}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{hours!s}\t{line.amount!s}"
-        f"\t{_cells(line.project_name, line.category)}\n"
+        f"\t{_shared_cells(line.project_name, line.category)}\n"
     )
 
 
@@ -437,13 +440,17 @@ def _time_text(time: datetime | None) -> str:
 
 
 def _cells(*texts: str) -> str:
+    """Texts as cells of one row, quoted only where it must be; an empty one never is."""
     cells = "\t".join(texts)
     if cells.count("\t") < len(texts) and "\n" not in cells and "\r" not in cells and "\x01" not in cells:
         return cells
     return "\t".join(text and "\x01" + text.replace("\x01", "\x01\x01") + "\x01" for text in texts)
 
 
-@lru_cache(maxsize=4096)
+_shared_cells = lru_cache(maxsize=1024)(_cells)  # of texts that many lines have in common
+
+
+@lru_cache(maxsize=1024)
 def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
     product: str, group_description: str, description: str, is_negative: bool, resource_id: str, resource_uuid: str
 ) -> str:
