@@ -38,7 +38,7 @@ from datetime import date
 from decimal import Decimal
 from types import SimpleNamespace
 from arcadia_dagster import settings
-from arcadia_dagster.defs.billing.assets import _ingest
+from arcadia_dagster.defs.billing.assets import _fetch
 from arcadia_dagster.digitalocean.client import Client
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import account_of_team
@@ -50,7 +50,8 @@ account_id = account_of_team(engine, team_uuid="long", name="long")
 header = billing.InvoiceHeader(invoice_uuid="u", invoice_id="1", period=date(2026, 4, 1), amount=Decimal(sys.argv[2]))
 billing.record_invoices(engine, begin(engine, account_id=account_id, kind="invoice"), [header])
 with Client("dop_v1_0", base_url=sys.argv[1]) as client:
-    done = _ingest(client, SimpleNamespace(engine=engine), account_id, "u")
+    documents = _fetch(client, SimpleNamespace(engine=engine), account_id, "2026-04_u")
+    done = billing.ingest(engine, account_id, "u", items=documents.items, csv=documents.csv, warning=documents.warning)
 assert done.residual == 0, done
 assert done.discrepancy is None, done
 """
