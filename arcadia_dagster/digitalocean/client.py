@@ -339,7 +339,7 @@ class Client:
                         paging=paging,
                     )
                 finally:
-                    seen = seen | items
+                    seen = seen | items if attempt else items
                 if problem is None:
                     seen = items
                     break

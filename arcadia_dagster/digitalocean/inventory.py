@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.items import Item
 from arcadia_dagster.digitalocean.kinds import EDITION, KINDS, Kind, Resource
@@ -44,8 +46,7 @@ class Reading(Collection["Sighted"]):
             raise ValueError(sentence) from None
 
 
-@dataclass(slots=True)
-class Sighted:
+class Sighted(msgspec.Struct, gc=False):  # there may be a great many
     """One item of a listing: a `kinds.Sighting`."""
 
     provider_id: str

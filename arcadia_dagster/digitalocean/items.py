@@ -147,21 +147,32 @@ class NewItems(Items):
             digests, places = self._new
             sizes = [*map(len, items)]
             ends = itertools.accumulate(sizes, initial=self._spool.append(b"".join(items)))
-            digests.update(zip(ids, map(_digest, items), strict=True))
+            blake2b = hashlib.blake2b  # written out, as it is most of the work on an item that has not changed
+            digests.update(zip(ids, [blake2b(item, digest_size=16).digest() for item in items], strict=True))
             places.update(zip(ids, zip(itertools.repeat(self._spool), ends, sizes, strict=False), strict=True))
 
 
-def _identify(items: Iterable[msgspec.Raw], field: str, ids: list[str]) -> None:
+def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:
     """Append the ids of these items to `ids`. Raises ValueError for the first that has none."""
     identify = _identity(field)
-    for item in items:
-        try:
-            value = identify(item).value
-        except msgspec.DecodeError:
-            value = None
-        if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+    try:
+        values = [identify(item).value for item in items]
+    except msgspec.DecodeError:
+        values = [_value(item, field) for item in items]
+    if {*map(type, values)} <= {int, str} and "" not in values:
+        ids += map(str, values)
+        return
+    for value in values:
+        if type(value) not in (int, str) or value == "":
             raise ValueError(f"an item has no {field!r}")
         ids.append(str(value))
+
+
+def _value(item: msgspec.Raw, field: str) -> Any:
+    try:
+        return _identity(field)(item).value
+    except msgspec.DecodeError:
+        return None
 
 
 @functools.cache
