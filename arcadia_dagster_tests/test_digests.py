@@ -13,7 +13,6 @@ from sqlalchemy import text
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.showcase import showcase_account
 from arcadia_dagster.digitalocean import inventory
-from arcadia_dagster.digitalocean import items as items_module
 from arcadia_dagster.digitalocean.client import Client, Listing
 from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.items import Items
@@ -208,8 +207,7 @@ def test_a_character_that_no_text_may_hold_is_refused_wherever_it_stands(kind):
             assert not any("\0" in one for one in texts(asdict(read))), (outer, last, value)
 
 
-def test_items_beyond_what_is_kept_in_memory_are_the_same(monkeypatch):
-    monkeypatch.setattr(items_module, "_IN_MEMORY", 1000)
+def test_items_that_were_put_aside_are_those_that_came():
     sent = [json.dumps({**DROPLET, "id": number, "name": "ü" * number}, ensure_ascii=False) for number in range(450)]
     found = [json.loads(one, parse_float=Decimal) for one in sent]
     with serving() as server, Client("token", base_url=server.url) as client:

@@ -7,6 +7,7 @@ the fields of an item mean is not known here, nor how pages are asked for.
 import functools
 import hashlib
 import itertools
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,8 +17,6 @@ from typing import Any, TypeAlias
 import msgspec
 
 Item: TypeAlias = dict[str, Any]
-
-_IN_MEMORY = 8 * 1024 * 1024  # bytes of a listing; more go to an unnamed file
 
 
 def _number(text: str) -> Decimal:
@@ -32,10 +31,10 @@ _encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").e
 
 
 class _Spool:
-    """Bytes put aside, in memory or, if they are many, in an unnamed file. Threads may share it."""
+    """Bytes put aside in an unnamed file, whose pages the system keeps in memory while there is room. Threads may share it."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self._lock = threading.Lock()
         self._size = 0
 
@@ -43,15 +42,14 @@ class _Spool:
         """Where `content` now begins."""
         with self._lock:
             start = self._size
-            self._file.seek(start)
-            self._file.write(content)
             self._size += len(content)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.pwrite(self._file.fileno(), rest, start + len(content) - len(rest)) :]
         return start
 
     def read(self, start: int, size: int) -> bytes:
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(size)
+        return os.pread(self._file.fileno(), size, start)
 
     def __del__(self) -> None:
         self._file.close()

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -220,7 +220,9 @@ def _settled(value: Any) -> Any:
     An address loses the user and password that it may hold.
     """
     if isinstance(value, str):
-        return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
+        if "\0" in value:
+            _storable(value)
+        return _USER_IN_URL.sub("", value) if "://" in value else value
     if isinstance(value, dict):
         return {_storable(key): _settled(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -233,30 +235,41 @@ def _settled(value: Any) -> Any:
     return value
 
 
-def _pick(item: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """The values at these paths and nothing else. `pools[].size` is the size of every pool in a list of them."""
-    kept: dict[str, Any] = {}
-    inside: dict[str, list[str]] = {}
+@functools.cache
+def _plan(paths: tuple[str, ...]) -> tuple[tuple[Sequence[str], ...], Mapping[str, tuple[str, ...]]]:
+    """These paths apart: the steps of those to a value, and what is wanted of each thing in a list."""
+    inside: dict[str, tuple[str, ...]] = {}
     for path in paths:
         outer, is_list, inner = path.partition("[].")
         if is_list:
-            inside.setdefault(outer, []).append(inner)
-        else:
-            _put(kept, path, _settled(_at(item, path)))
+            inside[outer] = (*inside.get(outer, ()), inner)
+    return tuple(_steps(path) for path in paths if "[]." not in path), inside
+
+
+def _pick(item: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
+    """The values at these paths and nothing else. `pools[].size` is the size of every pool in a list of them."""
+    kept: dict[str, Any] = {}
+    plain, inside = _plan(paths)
+    for steps in plain:
+        value: Any = item
+        for step in steps:
+            if not isinstance(value, dict):
+                value = None
+                break
+            value = value.get(step)
+        if value is not None:
+            _put(kept, steps, _settled(value))
     for path, inner_paths in inside.items():
         value = _at(item, path)
         if isinstance(value, list):
-            _put(kept, path, _settled([_pick(one, inner_paths) for one in value if isinstance(one, dict)]))
+            _put(kept, _steps(path), _settled([_pick(one, inner_paths) for one in value if isinstance(one, dict)]))
     return kept
 
 
-def _put(kept: dict[str, Any], path: str, value: Any) -> None:
-    if value is None:
-        return
-    *outer, last = _steps(path)
-    for step in outer:
+def _put(kept: dict[str, Any], steps: Sequence[str], value: Any) -> None:
+    for step in steps[:-1]:
         kept = kept.setdefault(step, {})
-    kept[last] = value
+    kept[steps[-1]] = value
 
 
 _ROWS = (
