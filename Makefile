@@ -34,6 +34,7 @@ bench: .venv/installed-dev
 	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
 	-$(BIN)/python benchmarks/alarms.py 1 2 3
 	$(BIN)/python benchmarks/budget.py
+	$(BIN)/python benchmarks/dagster_share.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/dagster_storage.py
 
