@@ -185,10 +185,14 @@ with project as (
              on m.account_id = r.account_id and m.kind = r.kind and m.provider_id = r.provider_id
       left join project listed on listed.provider_id = m.project_id
       left join arcadia.listings l on l.account_id = r.account_id and l.kind = r.kind
-      -- What a walk no longer shows is gone, as a rule. It keeps its project until it has been seen after that walk began.
+     cross join lateral (
+           select case when r.stale_strike_count = 0 then greatest(r.last_seen_at, l.started_at) else r.last_seen_at end as at
+           ) seen
+      -- What a walk no longer shows is gone, as a rule. It keeps its project until it has been seen after that walk began; which
+      -- nobody knows where the clock was set back.
       left join project kept
              on kept.resource_id = r.cloud_project_id and r.attribution_source = 'membership'
-            and case when r.stale_strike_count = 0 then greatest(r.last_seen_at, l.started_at) else r.last_seen_at end < walk.started_at
+            and (seen.at < walk.started_at or seen.at > clock_timestamp())
      where r.account_id = :account_id and r.kind <> 'project' and r.deleted_at is null
 ), settled as (
     select d.resource_id, d.old_project,
