@@ -404,7 +404,11 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
     # The ids of new rows are drawn first, so that nothing below has to find them again among all that is there.
     new = sum(row[0] is None for row in rows)
     drawn = conn.execute(
-        text("select nextval(pg_get_serial_sequence('arcadia.resources', 'resource_id')) from generate_series(1, :new)"), {"new": new}
+        text(
+            "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
+            " cross join generate_series(1, :new)"
+        ),
+        {"new": new},
     ).scalars()
     copy_rows(
         conn,
