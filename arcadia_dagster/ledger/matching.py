@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from arcadia_dagster.ledger.reconcile import lock
+from arcadia_dagster.ledger.reconcile import MANY_ROWS, lock
 from arcadia_dagster.ledger.tables import BY_NAME, OF_SERVICE
 
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
@@ -511,9 +511,10 @@ def rematch(engine: Engine, account_id: int) -> int:
         lock(conn, "billing", account_id)
         if not _take_stale_names(conn, values):
             return 0
-        conn.execute(text(_STALE_LINES), values)
+        found = conn.execute(text(_STALE_LINES), values).rowcount
         conn.execute(text("analyze stale_line"))
-        conn.execute(text(FOR_MANY_LINES))
+        if found >= MANY_ROWS:
+            conn.execute(text(FOR_MANY_LINES))
         decide(conn, "stale_line", HISTORY, values, columns="line", into="create temp table decision on commit drop as")
         changed = conn.execute(
             text(
@@ -586,16 +587,26 @@ select distinct l.kind, l.name_key, l.invoice_uuid
         text(
             f"""
 insert into stale_name (kind, name_key, ever)
+select distinct s.kind, l.name_key, true from arcadia.listings s
+ cross join lateral (select name_key from arcadia.cloud_cost_lines l where l.account_id = :account_id and l.kind = s.kind
+                        and {BY_NAME} offset 0) l
+ where s.account_id = :account_id and s.started_at is not null and s.rematched_at is null
+"""
+        ),
+        values,
+    )
+    conn.execute(text("analyze stale_name, unsettled"))  # so that for few names nothing else of the ledger is read
+    conn.execute(
+        text(
+            """
+insert into stale_name (kind, name_key, ever)
 with recursive reached (kind, name_key, ever) as (
     select r.kind, n.name_key, true
       from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
     union
     select kind, name_key, false from unsettled
     union
-    select s.kind, l.name_key, true from arcadia.listings s
-     cross join lateral (select name_key from arcadia.cloud_cost_lines l where l.account_id = :account_id and l.kind = s.kind
-                            and {BY_NAME} offset 0) l
-     where s.account_id = :account_id and s.started_at is not null and s.rematched_at is null
+    select kind, name_key, ever from stale_name where name_key is not null
     union
     select r.kind, other.name_key, reached.ever
       from reached
