@@ -26,18 +26,18 @@ def table_metadata(table: Table, name: str | None = None) -> dict[str, Any]:
 
 
 def preview(engine: Engine, query: str, values: Mapping[str, Any] | None = None) -> dg.MarkdownMetadataValue:
-    """The rows of a query, twenty at most, as a Markdown table."""
+    """The rows of a query as a Markdown table."""
     with engine.connect() as conn:
-        return as_markdown(conn.execute(text(query), values or {}).fetchmany(20))
+        return as_markdown(conn.execute(text(query), values or {}).all())
 
 
 def as_markdown(rows: Sequence[Row[Any]]) -> dg.MarkdownMetadataValue:
-    """Rows of one query as a Markdown table, twenty at most."""
+    """Rows of one query as a Markdown table."""
     if not rows:
         return dg.MetadataValue.md("(no rows)")
     names = rows[0]._fields
     lines = [f"| {' | '.join(names)} |", f"|{':--|' * len(names)}"]
-    lines += [f"| {' | '.join('' if value is None else str(value).replace('|', '&#124;') for value in row)} |" for row in rows[:20]]
+    lines += [f"| {' | '.join('' if value is None else str(value).replace('|', '&#124;') for value in row)} |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
 
 

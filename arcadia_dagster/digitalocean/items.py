@@ -113,13 +113,13 @@ class Items(Collection[Item]):
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
-        digests = {one: _digest(self.digests[one] + _encode(given)) for one, given in new.items()}
+        digests = {one: _hash(self.digests[one] + _encode(given)).digest() for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
         return Items({**self.digests, **digests}, self._places, {**self._added, **added})
 
 
-def _digest(content: bytes | msgspec.Raw) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
+# No function of our own: to hash its bytes is most of the work on an item that has not changed.
+_hash = functools.partial(hashlib.blake2b, digest_size=16)
 
 
 class NewItems(Items):
@@ -145,8 +145,7 @@ class NewItems(Items):
             digests, places = self._new
             sizes = [*map(len, items)]
             ends = itertools.accumulate(sizes, initial=self._spool.append(b"".join(items)))
-            blake2b = hashlib.blake2b  # written out, as it is most of the work on an item that has not changed
-            digests.update(zip(ids, [blake2b(item, digest_size=16).digest() for item in items], strict=True))
+            digests.update(zip(ids, [_hash(item).digest() for item in items], strict=True))
             places.update(zip(ids, zip(itertools.repeat(self._spool), ends, sizes, strict=False), strict=True))
 
 
@@ -157,9 +156,6 @@ def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:
         values = [identify(item).value for item in items]
     except msgspec.DecodeError:
         values = [_value(item, field) for item in items]
-    if {*map(type, values)} <= {int, str} and "" not in values:
-        ids += map(str, values)
-        return
     for value in values:
         if type(value) not in (int, str) or value == "":
             raise ValueError(f"an item has no {field!r}")

@@ -154,9 +154,11 @@ _steps = functools.cache(operator.methodcaller("split", "."))
 
 
 def _at(item: Any, path: str | None) -> Any:
-    if path is None:
-        return None
-    for step in _steps(path):
+    return None if path is None else _inside(item, _steps(path))
+
+
+def _inside(item: Any, steps: Iterable[str]) -> Any:
+    for step in steps:
         if not isinstance(item, dict):
             return None
         item = item.get(step)
@@ -220,9 +222,7 @@ def _settled(value: Any) -> Any:
     An address loses the user and password that it may hold.
     """
     if isinstance(value, str):
-        if "\0" in value:
-            _storable(value)
-        return _USER_IN_URL.sub("", value) if "://" in value else value
+        return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
     if isinstance(value, dict):
         return {_storable(key): _settled(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -251,12 +251,7 @@ def _pick(item: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     plain, inside = _plan(paths)
     for steps in plain:
-        value: Any = item
-        for step in steps:
-            if not isinstance(value, dict):
-                value = None
-                break
-            value = value.get(step)
+        value = _inside(item, steps)
         if value is not None:
             _put(kept, steps, _settled(value))
     for path, inner_paths in inside.items():

@@ -31,8 +31,6 @@ _ADJOINS = "interval '1 minute'"
 _INVOICED_WITHIN = "interval '2 days'"
 # Groups that always have a node, and so a line.
 _CLUSTERS = "'{k8s_cluster,managed_db}'"
-# The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
-_SERVICE = OF_SERVICE
 
 
 @dataclass(frozen=True)
@@ -379,7 +377,7 @@ with again as materialized (
      where b.look_up = 'parent' and own.resource_id is distinct from b.resource_id
 ), special as materialized (
     select line, kind, look_up, parsed_name, component, provider_resource_id, provider_resource_uuid from {lines} l
-     where look_up = 'ip' or provider_resource_id is not null or provider_resource_uuid is not null or {_SERVICE}
+     where look_up = 'ip' or provider_resource_id is not null or provider_resource_uuid is not null or {OF_SERVICE}
 ), by_id as materialized (
     -- An IP is the id of a reserved IP. Of two ids on one line, either may be the resource's.
     select l.line, case when coalesce(a.resource_id, b.resource_id) is null then 'ip' else 'id' end as method,
@@ -395,7 +393,7 @@ with again as materialized (
     select l.line, min(r.resource_id) as resource_id
       from special l
       join arcadia.resources r on r.account_id = :account_id and r.kind = 'load_balancer' and 'load balancer ' || r.name = l.component
-     where l.{_SERVICE} group by l.line having count(*) = 1
+     where l.{OF_SERVICE} group by l.line having count(*) = 1
 ), exceptional as (
     select b.line, b.candidates, b.resource_id, b.method, case when d.line is null then b.doubt else 'twice' end as doubt
       from by_text b left join of_service s using (line) left join doubtful d using (line) where s.line is null
@@ -533,22 +531,20 @@ def rematch(engine: Engine, account_id: int) -> int:
     return int(changed)
 
 
-_NAMED_AS_STALE = f"""{BY_NAME} and ((kind, name_key) in (select kind, name_key from stale_name where ever)
-        or (kind, name_key) in (select kind, name_key from stale_name) and invoice_uuid in (select invoice_uuid from unsettled))"""
+_STALE_FOR_EVER = f"{BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name where ever)"
+_STALE_OF_LATE = f"""{BY_NAME} and invoice_uuid in (select invoice_uuid from unsettled)
+   and (kind, name_key) in (select kind, name_key from stale_name where not ever)"""
 # Each part by an index of its own: there are ten years of lines. While nested loops are allowed, for few names.
 _STALE_LINES = f"""
 create temp table stale_line on commit drop as
-select line_id as line, * from arcadia.cloud_cost_lines
- where account_id = :account_id and {BY_NAME} and (kind, name_key) in (select kind, name_key from stale_name where ever)
+select line_id as line, * from arcadia.cloud_cost_lines where account_id = :account_id and {_STALE_FOR_EVER}
+union all
+select line_id as line, * from arcadia.cloud_cost_lines where account_id = :account_id and {_STALE_OF_LATE}
 union all
 select line_id as line, * from arcadia.cloud_cost_lines
- where account_id = :account_id and {BY_NAME} and invoice_uuid in (select invoice_uuid from unsettled)
-   and (kind, name_key) in (select kind, name_key from stale_name where not ever)
-union all
-select line_id as line, * from arcadia.cloud_cost_lines
- where account_id = :account_id and {_SERVICE}
+ where account_id = :account_id and {OF_SERVICE}
    and component in (select 'load balancer ' || name_key from stale_name where kind = 'load_balancer')
-   and ({_NAMED_AS_STALE}) is not true
+   and ({_STALE_FOR_EVER} or {_STALE_OF_LATE}) is not true
 """
 
 

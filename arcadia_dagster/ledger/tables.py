@@ -302,7 +302,7 @@ for _what in ("name_key", "ended_at"):
         *(cloud_cost_lines.c[name] for name in ("account_id", "kind", _what)),
         postgresql_where=text(BY_NAME),
     )
-# Those that a load balancer can be looked up in: a Service of Kubernetes made it.
+# The load balancer of a Kubernetes Service is billed to the cluster; the name on the line is the load balancer's own.
 OF_SERVICE = "component like 'load balancer a%'"
 Index("cloud_cost_lines_of_service_idx", cloud_cost_lines.c.account_id, cloud_cost_lines.c.component, postgresql_where=text(OF_SERVICE))
 

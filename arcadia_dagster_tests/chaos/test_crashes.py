@@ -27,19 +27,6 @@ HURRY = {"ARCADIA_TEST_HURRY": 60}
 SYNCS, RUNS, SERVERS, OUTAGES = (60, 20, 20, 10) if ALL else (1, 1, 1, 1)
 
 
-class Requests(list):
-    """A server's list of requests that calls `spring` when it has grown to `count`."""
-
-    def __init__(self, count, spring):
-        super().__init__()
-        self.count, self.spring = count, spring
-
-    def append(self, request):
-        super().append(request)
-        if len(self) == self.count:
-            threading.Thread(target=self.spring, daemon=True).start()
-
-
 def said(url):
     engine = create_engine(make_url(url))
     try:
@@ -72,7 +59,7 @@ def at_the_moment(server, seed, strike):
         time.sleep(after)
         strike()
 
-    server.requests = Requests(count, spring)
+    server.requests = world.Requests(count, lambda: threading.Thread(target=spring, daemon=True).start())
 
 
 def kill(process):
@@ -114,7 +101,7 @@ def test_a_dagster_run_whose_process_is_killed_costs_nothing(seed, served, copy_
         **address(copy_of_before),
     )
     count = random.Random(f"{SEED} run {seed} moment").randint(1, {"sync_inventory": 40, "sync_catalogue": 30, "discover_invoices": 5}[job])
-    server.requests = Requests(count, lambda: kill(process))
+    server.requests = world.Requests(count, lambda: kill(process))
     process.communicate(timeout=300)
     code = process.returncode
     done = arcadia("sync", **variables, **address(copy_of_before))
@@ -209,7 +196,7 @@ def test_a_database_that_goes_away_and_comes_back_costs_nothing(seed, served, co
 def test_the_killed_runs_are_not_left_behind(served, copy_of_before):
     server, variables = served
     process = start("sync", **variables, **address(copy_of_before))
-    server.requests = Requests(40, process.kill)
+    server.requests = world.Requests(40, process.kill)
     end(process)
     arcadia("sync", **variables, **address(copy_of_before))
     engine = create_engine(copy_of_before)

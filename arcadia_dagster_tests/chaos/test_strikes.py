@@ -107,19 +107,6 @@ _CLOCK = """
 _JUMPS = (-400, -2, 2, 400)  # days
 
 
-class _Jump(list):
-    """A server's list of requests; when it has grown to `count`, the clock jumps, before that request is answered."""
-
-    def __init__(self, count, jump):
-        super().__init__()
-        self.count, self.jump = count, jump
-
-    def append(self, request):
-        super().append(request)
-        if len(self) == self.count:
-            self.jump()
-
-
 @pytest.mark.parametrize("days", _JUMPS if ALL else random.Random(SEED).sample(_JUMPS, 1))
 def test_a_database_clock_that_jumps_in_the_middle_of_a_sync_costs_no_more_than_a_strike_later(
     days, copy_of_before, undisturbed, monkeypatch
@@ -136,7 +123,7 @@ def test_a_database_clock_that_jumps_in_the_middle_of_a_sync_costs_no_more_than_
             with runs.engine.begin() as conn:
                 conn.execute(text("update clock.jump set ahead = ahead + :time"), {"time": time})
 
-        served.requests = _Jump(random.Random(f"{SEED} {days}").randint(30, 100), lambda: jump(timedelta(days=days)))
+        served.requests = world.Requests(random.Random(f"{SEED} {days}").randint(30, 100), lambda: jump(timedelta(days=days)))
         for wait in (None, timedelta(seconds=601)):
             if wait:
                 jump(wait)

@@ -46,6 +46,19 @@ _BEFORE, _NOW = (STAYS_STRUCK, MISSING_TWICE, JUST_LEFT, TOMBSTONED), (STAYS_STR
 _PLACEHOLDER = "newthing"  # a kind that only the walk of the projects shows
 
 
+class Requests(list):
+    """A server's list of requests that calls `spring` when it has grown to `count`, before that request is answered."""
+
+    def __init__(self, count, spring):
+        super().__init__()
+        self.count, self.spring = count, spring
+
+    def append(self, request):
+        super().append(request)
+        if len(self) == self.count:
+            self.spring()
+
+
 def _lists(account):
     """(kind, the list that the account keeps its things in)."""
     for kind in KINDS.values():

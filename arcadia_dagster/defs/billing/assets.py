@@ -305,18 +305,18 @@ class _Documents:
 def _ahead(keys: Sequence[str], fetch: Callable[[str], _Documents]) -> Iterator[tuple[str, Future[_Documents]]]:
     """Each key with what comes of fetching it, in order: while one invoice is stored, the documents of the next ones are on their way."""
     remaining, coming = iter(keys), deque[tuple[str, Future[_Documents]]]()
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="invoices") as threads:
-        try:
-            while True:
-                coming.extend((key, threads.submit(fetch, key)) for key in islice(remaining, _AT_ONCE - len(coming)))
-                if not coming:
-                    return
-                yield coming.popleft()
-        finally:
-            threads.shutdown(cancel_futures=True)
-            for _, unwanted in coming:
-                if not unwanted.cancelled() and unwanted.exception() is None:
-                    unwanted.result().__exit__()
+    threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="invoices")
+    try:
+        while True:
+            coming.extend((key, threads.submit(fetch, key)) for key in islice(remaining, _AT_ONCE - len(coming)))
+            if not coming:
+                return
+            yield coming.popleft()
+    finally:
+        threads.shutdown(cancel_futures=True)
+        for _, unwanted in coming:
+            if not unwanted.cancelled() and unwanted.exception() is None:
+                unwanted.result().files.close()
 
 
 def _fetch(client: Client, ledger: Ledger, account_id: int, key: str) -> _Documents:

@@ -33,7 +33,7 @@ def _alarm(
             passed=not rows,
             severity=dg.AssetCheckSeverity.WARN,
             description=" ".join([*map(say, rows[:_TOLD]), *more]) or None,
-            metadata={"found": len(rows), "which": as_markdown(rows)},
+            metadata={"found": len(rows), "which": as_markdown(rows[:20])},
         )
 
     return check
