@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, replace
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from arcadia_dagster.demo.showcase import showcase_account
 from arcadia_dagster.digitalocean import inventory
 from arcadia_dagster.digitalocean.client import Client, Listing
 from arcadia_dagster.digitalocean.inventory import Reading
-from arcadia_dagster.digitalocean.items import Items
+from arcadia_dagster.digitalocean.items import Items, NewItems
 from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.reconcile import _fingerprint, begin, placeholder, reconcile
@@ -231,3 +232,30 @@ def test_a_number_that_nobody_can_mean_is_named(engine, text_of_number):
     assert reconcile(engine, run, reading).seen == 0
     assert "an item of the droplet listing cannot be read: " in reading.error
     assert "is not a number" in reading.error
+
+
+any_id = st.one_of(st.integers(), st.text(min_size=1), st.sampled_from(['"', "\\", "1,2", "a}", "\u00e9", "7"]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(ids=st.lists(any_id, min_size=1, unique_by=str), first=st.booleans(), indent=st.sampled_from([None, 1]), ascii_only=st.booleans())
+def test_an_item_is_found_by_its_id_however_it_is_written(ids, first, indent, ascii_only):
+    def written(one):
+        fields = {"id": one, "name": "web", "size": {"id": 0}} if first else {"size": {"id": 0}, "name": "web", "id": one}
+        separators = None if indent else (",", ":")
+        return json.dumps(fields, indent=indent, separators=separators, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+
+    put_aside = NewItems("id")
+    put_aside.add([msgspec.Raw(written(one)) for one in ids[:1]])
+    put_aside.add([msgspec.Raw(written(one)) for one in ids[1:]])
+    assert [*put_aside.digests] == [str(one) for one in ids]
+    for one in ids:
+        assert put_aside.item(str(one))["id"] == one
+
+
+@pytest.mark.parametrize("wrong", [b'{"id":1.5}', b'{"id":null}', b'{"id":""}', b'{"id":true}', b'{"id":[1]}', b'{"name":"web"}'])
+def test_an_item_without_an_id_is_refused_after_those_before_it(wrong):
+    put_aside = NewItems("id")
+    with pytest.raises(ValueError, match="an item has no 'id'"):
+        put_aside.add([msgspec.Raw(b'{"id":1}'), msgspec.Raw(wrong), msgspec.Raw(b'{"id":2}')])
+    assert [*put_aside] == [{"id": 1}]

@@ -19,7 +19,7 @@ from arcadia_dagster.defs.scheduling import SCHEDULED
 from arcadia_dagster.demo import items
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 from arcadia_dagster.ledger.attribution import WALK
-from arcadia_dagster.ledger.reconcile import _STAGED, _event, _fingerprint, _Seen, _staged, copy_rows
+from arcadia_dagster.ledger.reconcile import _STATE, _event, _fingerprint, _Seen, _state, copy_rows, name_key
 
 # Of twenty slots: eight droplets, four volumes, five snapshots, two reserved IPs, a load balancer. A slot always holds something; what is
 # in it lives for ever, or for so many days and gives way to the next. Droplets that come and go bear one name, as those of a pool do.
@@ -80,7 +80,7 @@ create index on life (kind, born);
 analyze life; analyze change
 """
 # What something is after n changes of each sort, as JSON of the fields that a change names.
-_STATE = """
+_AFTER = """
 case what when 'status' then jsonb_build_object('status', (array['active', 'off'])[n % 2 + 1])
           when 'tags' then jsonb_build_object('tags', array['app', 'release-' || n])
           when 'name' then jsonb_build_object('name', name || case n when 0 then '' else '-' || n end)
@@ -200,12 +200,15 @@ class BusyAccount:
     def _load_resources(self, values: dict[str, Any]) -> None:
         self.conn.execute(
             text(
-                f"create temp table staged on commit drop as select {', '.join(_STAGED[:13])}, ''::text as name_key, ''::text as event,"
-                " '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
+                f"create temp table staged on commit drop as select provider_id, {', '.join(_STATE)}, ''::text as name_key"
+                " from arcadia.resources with no data"
             )
         )
-        rows = [_staged(_Seen(thing, None, _fingerprint(thing)), None, None, {}) for thing in self._things("true", tick=self.last)]
-        copy_rows(self.conn, "staged", _STAGED, rows)
+        rows = [
+            (thing.provider_id, *_state(_Seen(thing, None, _fingerprint(thing))), name_key(thing.name))
+            for thing in self._things("true", tick=self.last)
+        ]
+        copy_rows(self.conn, "staged", ("provider_id", *_STATE, "name_key"), rows)
         self.conn.execute(text("analyze staged"))
         for statement in _RESOURCES.split(";"):
             self.conn.execute(text(statement), values)
@@ -337,9 +340,9 @@ select :account_id, kind, {_TIME.format("t")}, {_TIME.format("t")} from (select 
 """
 
 _RESOURCES = f"""
-insert into arcadia.resources (account_id, kind, provider_id, {", ".join(_STAGED[2:13])}, first_seen_at, last_seen_at, stale_strike_count,
+insert into arcadia.resources (account_id, kind, provider_id, {", ".join(_STATE)}, first_seen_at, last_seen_at, stale_strike_count,
                                last_struck_at, deleted_at)
-select :account_id, l.kind, l.provider_id, {", ".join(f"s.{column}" for column in _STAGED[2:13])}, {_TIME.format("l.born")},
+select :account_id, l.kind, l.provider_id, {", ".join(f"s.{column}" for column in _STATE)}, {_TIME.format("l.born")},
        {_TIME.format("coalesce(l.gone - l.step, (select max(tick) from change c where c.s = l.s and c.g = l.g), l.born)")},
        case when l.gone is null then 0 else 3 end, {_TIME.format("l.gone + 2 * l.step")}, {_TIME.format("l.gone + 2 * l.step")}
   from life l join staged s using (provider_id) order by l.born, l.kind, l.s;
@@ -378,8 +381,8 @@ select resource_id, :account_id, {_RUN_ID.format(tick="tick", number="number")},
                (select jsonb_object_agg(key, jsonb_build_object('before', before -> key, 'after', value)) from jsonb_each(after))
           from (select e.resource_id, e.kind, c.tick, c.what, s.after, b.before
                   from change c join entered e using (s, g)
-                 cross join lateral (select {_STATE} from (select e.kind, e.name, c.what, c.n) x (kind, name, what, n)) s (after)
-                 cross join lateral (select {_STATE} from (select e.kind, e.name, c.what, c.n - 1) x (kind, name, what, n)) b (before)) c
+                 cross join lateral (select {_AFTER} from (select e.kind, e.name, c.what, c.n) x (kind, name, what, n)) s (after)
+                 cross join lateral (select {_AFTER} from (select e.kind, e.name, c.what, c.n - 1) x (kind, name, what, n)) b (before)) c
        ) events join kind using (kind)
  order by tick, number, resource_id;
 insert into arcadia.cloud_balance_snapshots (account_id, month_to_date_balance, account_balance, month_to_date_usage, generated_at,

@@ -165,10 +165,10 @@ class Copy:
     def __init__(self, engine: Engine, pages: Pages) -> None:
         self._engine = engine
         seen = [DROPLET.read(item) for page in pages for item in decode(page)["droplets"]]
-        self._rows = [ledger._staged(ledger._Seen(one, None, bytes(16)), None, None, {})[1:13] for one in seen]
+        self._rows = [(one.provider_id, *ledger._state(ledger._Seen(one, None, bytes(16)))) for one in seen]
 
     def __call__(self, account_id: int) -> None:
-        columns = ("account_id", "kind", *ledger._STAGED[1:13], "first_seen_at", "last_seen_at")
+        columns = ("account_id", "kind", "provider_id", *ledger._STATE, "first_seen_at", "last_seen_at")
         with self._engine.begin() as conn:
             now = conn.execute(text("select now()")).scalar_one()
             ledger.copy_rows(conn, "arcadia.resources", columns, ((account_id, "droplet", *row, now, now) for row in self._rows))

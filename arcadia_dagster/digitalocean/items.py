@@ -8,11 +8,12 @@ import functools
 import hashlib
 import itertools
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -55,8 +56,17 @@ class _Spool:
         self._file.close()
 
 
-# Where the bytes of an item are: plain tuples, as there may be very many.
-_Place: TypeAlias = tuple[_Spool, int, int]
+class _Page(NamedTuple):
+    """Items put aside together, the first at `start`, one behind the other. Where each is, is found out when one is looked at."""
+
+    spool: _Spool
+    start: int
+    ids: Sequence[str]
+    sizes: Sequence[int]
+
+    def places(self) -> Iterator[tuple[str, tuple[_Spool, int, int]]]:
+        starts = itertools.accumulate(self.sizes, initial=self.start)
+        return zip(self.ids, zip(itertools.repeat(self.spool), starts, self.sizes, strict=False), strict=True)
 
 
 class Items(Collection[Item]):
@@ -65,10 +75,12 @@ class Items(Collection[Item]):
     `digests` are of their bytes and of the fields that were added, by id.
     """
 
-    def __init__(self, digests: Mapping[str, bytes], places: Mapping[str, _Place], added: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, digests: Mapping[str, bytes], pages: Sequence[_Page], added: Mapping[str, Mapping[str, Any]]) -> None:
         self.digests = digests
-        self._places = places
+        self._pages = pages
         self._added = added
+        self._places: dict[str, tuple[_Spool, int, int]] = {}
+        self._placed = 0  # pages
 
     @classmethod
     def of(cls, items: Iterable[Item], id_field: str) -> "Items":
@@ -81,6 +93,9 @@ class Items(Collection[Item]):
 
     def item(self, one: str) -> Item:
         """The item of this id as objects, numbers with a fraction as Decimal."""
+        for page in self._pages[self._placed :]:
+            self._places.update(page.places())
+        self._placed = len(self._pages)
         spool, start, size = self._places[one]
         item: Item = _decode(spool.read(start, size))
         return {**item, **self._added[one]} if one in self._added else item
@@ -104,18 +119,18 @@ class Items(Collection[Item]):
         if not self.digests:
             return other
         added = {one: fields for one, fields in self._added.items() if one not in other.digests}
-        return Items({**self.digests, **other.digests}, {**self._places, **other._places}, {**added, **other._added})
+        return Items({**self.digests, **other.digests}, [*self._pages, *other._pages], {**added, **other._added})
 
     def only(self, ids: Collection[str]) -> "Items":
         """Those with these ids."""
-        return Items({one: digest for one, digest in self.digests.items() if one in ids}, self._places, self._added)
+        return Items({one: digest for one, digest in self.digests.items() if one in ids}, self._pages, self._added)
 
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
         digests = {one: _hash(self.digests[one] + _encode(given)).digest() for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
-        return Items({**self.digests, **digests}, self._places, {**self._added, **added})
+        return Items({**self.digests, **digests}, self._pages, {**self._added, **added})
 
 
 # No function of our own: to hash its bytes is most of the work on an item that has not changed.
@@ -127,7 +142,7 @@ class NewItems(Items):
 
     def __init__(self, id_field: str | None, beside: "NewItems | None" = None) -> None:
         """`beside` names items of another reading of the same list, in whose file these are kept too."""
-        self._new: tuple[dict[str, bytes], dict[str, _Place]] = ({}, {})
+        self._new: tuple[dict[str, bytes], list[_Page]] = ({}, [])
         super().__init__(*self._new, {})
         self._id_field = id_field
         self._spool: _Spool = _Spool() if beside is None else beside._spool
@@ -142,24 +157,29 @@ class NewItems(Items):
                 _identify(items, self._id_field, ids)
         finally:
             items = items[: len(ids)]
-            digests, places = self._new
-            sizes = [*map(len, items)]
-            ends = itertools.accumulate(sizes, initial=self._spool.append(b"".join(items)))
+            digests, pages = self._new
+            pages.append(_Page(self._spool, self._spool.append(b"".join(items)), ids, [*map(len, items)]))
             digests.update(zip(ids, [_hash(item).digest() for item in items], strict=True))
-            places.update(zip(ids, zip(itertools.repeat(self._spool), ends, sizes, strict=False), strict=True))
 
 
 def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:
     """Append the ids of these items to `ids`. Raises ValueError for the first that has none."""
-    identify = _identity(field)
-    try:
-        values = [identify(item).value for item in items]
-    except msgspec.DecodeError:
-        values = [_value(item, field) for item in items]
-    for value in values:
+    found = [*map(_leading(field), items)]
+    if None not in found:
+        ids += [(match[1] or match[2]).decode() for match in found]  # type: ignore[index]
+        return
+    for item in items:
+        value = _value(item, field)
         if type(value) not in (int, str) or value == "":
             raise ValueError(f"an item has no {field!r}")
         ids.append(str(value))
+
+
+@functools.cache
+def _leading(field: str) -> Callable[[msgspec.Raw], re.Match[bytes] | None]:
+    """Finds the id where it is the item's first field, as nearly always: to decode an item for nothing else takes five times as long."""
+    pattern = rb'\{"%b":(?:(\d{1,18})|"([^"\\]+)")[,}]' % re.escape(field).encode()
+    return re.compile(pattern).match  # a Raw is a buffer of bytes
 
 
 def _value(item: msgspec.Raw, field: str) -> Any:

@@ -261,9 +261,8 @@ def _fingerprint(item: Resource) -> bytes:
     return hashlib.blake2b(_encoder.encode(item), digest_size=16).digest()
 
 
-_STAGED = (
-    "resource_id",
-    "provider_id",
+# What a row of `resources` takes over from a listing.
+_STATE = (
     "name",
     "region",
     "status",
@@ -275,13 +274,7 @@ _STAGED = (
     "parent_provider_id",
     "provider_created_at",
     "fingerprint",
-    "name_key",
-    "event",
-    "changes",
-    "digest",
 )
-_STATE = ", ".join(_STAGED[2:13])  # what a row of `resources` takes over from a listing
-_SET = ", ".join(f"{column} = s.{column}" for column in _STAGED[2:13])
 
 
 def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen], counts: dict[str, int]) -> int:
@@ -291,15 +284,14 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
     the digest.
     """
     known = _known(conn, run, [one.item.provider_id for one in seen])
-    rows: list[tuple[Any, ...]] = []
+    new: list[_Seen] = []
     forgiven: list[int] = []
     read_alike: list[tuple[int, bytes, bytes]] = []
     changed: list[tuple[_Seen, Any]] = []
     for one in seen:
         row = known.get(one.item.provider_id)
         if row is None:
-            counts["discovered"] += 1
-            rows.append(_staged(one, None, "discovered", {}))
+            new.append(one)
         elif row.gone or bytes(row.fingerprint or b"") != one.fingerprint:
             changed.append((one, row))
         else:
@@ -308,6 +300,7 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             if one.digest is not None:
                 read_alike.append((row.resource_id, one.digest, one.fingerprint))
 
+    rows: list[tuple[Any, ...]] = []
     before = _states(conn, [row.resource_id for _, row in changed])
     for one, row in changed:
         changes = _difference(before[row.resource_id], one.item)
@@ -316,10 +309,12 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             event = "updated"  # nothing drifted: no more than a URN was known
         if event is not None:
             counts["restored" if row.gone else "updated"] += 1
-        rows.append(_staged(one, row.resource_id, event, changes))
+        rows.append((row.resource_id, *_state(one), name_key(one.item.name), event, _encoder.encode(changes).decode(), one.digest))
 
+    counts["discovered"] += len(new)
+    _write_new(conn, run, new)
     if rows:
-        _write_staged(conn, run, rows)
+        _write_changed(conn, run, rows)
     if forgiven:
         conn.execute(
             text(
@@ -337,7 +332,7 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             ),
             {"ids": [*ids], "digests": [*digests], "fingerprints": [*fingerprints]},
         )
-    return len(rows)
+    return len(new) + len(rows)
 
 
 _KEEP_DIGESTS = "insert into arcadia.item_digests as d (resource_id, digest, fingerprint)"
@@ -347,11 +342,9 @@ _LAST_DIGEST = (
 )
 
 
-def _staged(one: _Seen, resource_id: int | None, event: str | None, changes: Mapping[str, Any]) -> tuple[Any, ...]:
+def _state(one: _Seen) -> tuple[Any, ...]:
     item = one.item
     return (
-        resource_id,
-        item.provider_id,
         item.name,
         item.region,
         item.status,
@@ -363,10 +356,6 @@ def _staged(one: _Seen, resource_id: int | None, event: str | None, changes: Map
         item.parent_provider_id,
         item.provider_created_at,
         one.fingerprint,
-        name_key(item.name),
-        event,
-        _encoder.encode(changes).decode(),
-        one.digest,
     )
 
 
@@ -394,28 +383,55 @@ def _driver(conn: Connection) -> psycopg.Connection:
 MANY_ROWS = 1000
 
 
-def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
-    conn.execute(
-        text(
-            f"create temp table staged on commit drop as select {', '.join(_STAGED[:13])}, ''::text as name_key,"
-            " ''::text as event, '{}'::jsonb as changes, ''::bytea as digest, false as is_new from arcadia.resources with no data"
-        )
-    )
-    # The ids of new rows are drawn first, so that nothing below has to find them again among all that is there.
-    new = sum(row[0] is None for row in rows)
+def _write_new(conn: Connection, run: SyncRun, seen: Sequence[_Seen]) -> None:
+    if not seen:
+        return
+    # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
     drawn = conn.execute(
         text(
             "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
             " cross join generate_series(1, :new)"
         ),
-        {"new": new},
+        {"new": len(seen)},
     ).scalars()
+    new = [*zip(drawn, seen, strict=True)]
+    of, at = (run.account_id, run.kind), run.started_at
     copy_rows(
         conn,
-        "staged",
-        (*_STAGED, "is_new"),
-        ((next(drawn), *row[1:], True) if row[0] is None else (*row, False) for row in rows),
+        "arcadia.resources",
+        ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at"),
+        ((resource_id, *of, one.item.provider_id, *_state(one), at, at) for resource_id, one in new),
     )
+    copy_rows(
+        conn,
+        "arcadia.resource_names",
+        ("resource_id", "name_key", "name"),
+        ((resource_id, name_key(one.item.name), one.item.name) for resource_id, one in new),
+    )
+    copy_rows(
+        conn,
+        "arcadia.item_digests",
+        ("resource_id", "digest", "fingerprint"),
+        ((resource_id, one.digest, one.fingerprint) for resource_id, one in new if one.digest is not None),
+    )
+    copy_rows(
+        conn,
+        "arcadia.cloud_resource_events",
+        ("resource_id", "account_id", "sync_run_id", "event", "occurred_at"),
+        ((resource_id, run.account_id, run.sync_run_id, "discovered", at) for resource_id, _ in new),
+    )
+
+
+def _write_changed(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
+    """`rows` hold what `staged` is made of, below."""
+    columns = ("resource_id", *_STATE, "name_key", "event", "changes", "digest")
+    conn.execute(
+        text(
+            f"create temp table staged on commit drop as select resource_id, {', '.join(_STATE)}, ''::text as name_key,"
+            " ''::text as event, '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
+        )
+    )
+    copy_rows(conn, "staged", columns, rows)
     values = {
         "account_id": run.account_id,
         "kind": run.kind,
@@ -424,31 +440,22 @@ def _write_staged(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -
     }
     conn.execute(
         text(
-            f"insert into arcadia.resources (resource_id, account_id, kind, provider_id, {_STATE}, first_seen_at, last_seen_at)"
-            f" overriding system value select resource_id, :account_id, :kind, provider_id, {_STATE}, :seen_at, :seen_at"
-            " from staged where is_new"
+            f"update arcadia.resources r set {', '.join(f'{column} = s.{column}' for column in _STATE)},"
+            " last_seen_at = :seen_at, stale_strike_count = 0, last_struck_at = null, deleted_at = null, billing_only = false"
+            " from staged s where r.resource_id = s.resource_id"
         ),
         values,
     )
-    if new < len(rows):
-        conn.execute(
-            text(
-                f"update arcadia.resources r set {_SET},"
-                " last_seen_at = :seen_at, stale_strike_count = 0, last_struck_at = null, deleted_at = null, billing_only = false"
-                " from staged s where r.resource_id = s.resource_id and not s.is_new"
-            ),
-            values,
-        )
     conn.execute(
         text(
             # A name was given some time after the old one was last seen, and the old one was borne until the new one is seen.
             "with named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
-            " select resource_id, name_key, name, case when not is_new and exists (select from arcadia.resource_names o"
+            " select resource_id, name_key, name, case when exists (select from arcadia.resource_names o"
             " where o.resource_id = staged.resource_id) then (select started_at from arcadia.listings"
             " where account_id = :account_id and kind = :kind) end from staged"
             " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null),"
-            " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from staged s where not s.is_new"
-            " and n.resource_id = s.resource_id and n.name_key <> s.name_key and n.seen_until is null),"
+            " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from staged s"
+            " where n.resource_id = s.resource_id and n.name_key <> s.name_key and n.seen_until is null),"
             f" read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from staged where digest is not null {_LAST_DIGEST})"
             " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
             " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from staged where event is not null"
