@@ -20,9 +20,7 @@ def transaction(engine: Engine, role: str | None = None) -> Iterator[Connection]
     """
     with engine.connect() as conn:
         conn.execute(text("set transaction isolation level repeatable read, read only"))
-        # To compile a statement takes longer than to read a page.
-        settings = "select set_config('statement_timeout', :time, true), set_config('jit', 'off', true)"
-        conn.execute(text(settings), {"time": f"{STATEMENT_SECONDS}s"})
+        conn.execute(text("select set_config('statement_timeout', :time, true)"), {"time": f"{STATEMENT_SECONDS}s"})
         if role is not None:
             conn.execute(text("select set_config('role', :role, true)"), {"role": role})
         yield conn

@@ -165,9 +165,8 @@ def reconcile(
         active = _active(conn, run)
         unsure = [one for one, item in seen.items() if item.digest is None or active.get(one) != item.digest]
         counts = {"discovered": 0, "updated": 0, "restored": 0}
-        written = 0
         with ThreadPoolExecutor(1) as writer:  # the database writes one batch while the next is read
-            writing: Future[int] | None = None
+            writing: Future[None] | None = None
             for ids in _batches(unsure):
                 read: list[_Seen] = []
                 for one in ids:
@@ -177,10 +176,12 @@ def reconcile(
                     except ValueError as problem:
                         error = error or str(problem)
                         del seen[one]
-                written += writing.result() if writing is not None else 0
+                if writing is not None:
+                    writing.result()
                 writing = writer.submit(_write_seen, conn, run, kind, read, counts)
-            written += writing.result() if writing is not None else 0
-        if written >= MANY_ROWS:
+            if writing is not None:
+                writing.result()
+        if counts["discovered"] + counts["restored"] >= MANY_ROWS:
             conn.execute(text(f"analyze arcadia.resources ({_COMPARED}), arcadia.resource_names"))
         complete = error is None
         struck: list[int] = []
@@ -218,9 +219,10 @@ def _batches(ids: list[str]) -> Iterable[list[str]]:
 
 def _active(conn: Connection, run: SyncRun) -> dict[str, bytes | None]:
     """The active resources by provider id, each with the digest of an item that would change nothing; None: any may."""
+    # Each digest is looked up by the index: a join reads those of all accounts.
     query = (
-        "select provider_id, case when stale_strike_count = 0 then d.digest end from arcadia.resources r"
-        " left join arcadia.item_digests d on d.resource_id = r.resource_id and d.fingerprint = r.fingerprint"
+        "select provider_id, d.digest from arcadia.resources r left join lateral (select digest from arcadia.item_digests"
+        " where resource_id = r.resource_id and fingerprint = r.fingerprint and r.stale_strike_count = 0 offset 0) d on true"
         " where r.account_id = %s and r.kind = %s and r.deleted_at is null"
     )
     with _driver(conn).cursor(binary=True) as cursor:
@@ -277,8 +279,8 @@ _STATE = (
 )
 
 
-def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen], counts: dict[str, int]) -> int:
-    """Insert what is new, update what changed, restore what came back, reset strikes; returns how many rows that wrote.
+def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen], counts: dict[str, int]) -> None:
+    """Insert what is new, update what changed, restore what came back, reset strikes.
 
     `counts` of the first three is brought up to date. Only these rows travel to the database: of what reads as it did before, no more than
     the digest.
@@ -332,7 +334,6 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             ),
             {"ids": [*ids], "digests": [*digests], "fingerprints": [*fingerprints]},
         )
-    return len(new) + len(rows)
 
 
 _KEEP_DIGESTS = "insert into arcadia.item_digests as d (resource_id, digest, fingerprint)"

@@ -47,8 +47,9 @@ def connect(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:  # by statement, as poolers refuse start-up options
         connection.autocommit = True
-        # Room for the temporary tables of a long invoice: taken as they grow, and only in sessions that make some.
-        connection.execute("set time zone 'UTC'; set temp_buffers = '160MB'")
+        # To compile a statement takes longer than most of ours. Room for the temporary tables of a long invoice: taken as they grow, and
+        # only in sessions that make some.
+        connection.execute("set time zone 'UTC'; set jit = off; set temp_buffers = '160MB'")
         connection.autocommit = False
 
     try:
