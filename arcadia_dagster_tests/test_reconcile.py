@@ -1,6 +1,7 @@
 """Reconcile: what listings do to the ledger, each rule by itself and all of them against a plain model, row by row."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from arcadia_dagster.ledger.reconcile import (
     begin,
     reconcile,
 )
+from arcadia_dagster_tests.commands import wait_for
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -293,14 +295,15 @@ def test_a_name_that_postgres_cannot_hold_rolls_the_whole_listing_back(engine, l
     assert listing([droplet(1, status="off")]).updated == 1
 
 
+BILLED = """
+create temp table billed on commit drop as select 'droplet' as kind, '1' as provider_id, 'Ghost' as name, 'ghost' as name_key,
+null::text as region, timestamptz '2020-01-01Z' as started_at, timestamptz '2020-02-01Z' as ended_at
+"""
+
+
 def test_a_billed_ghost_that_inventory_sees_after_all_is_restored(engine, account, listing):
     with engine.begin() as conn:
-        conn.execute(
-            text(
-                "create temp table billed on commit drop as select 'droplet' as kind, '1' as provider_id, 'Ghost' as name, 'ghost'"
-                " as name_key, null::text as region, timestamptz '2020-01-01Z' as started_at, timestamptz '2020-02-01Z' as ended_at"
-            )
-        )
+        conn.execute(text(BILLED))
         admit_billed(conn, account, "billed")
         admit_billed(conn, account, "billed")
     row = one(engine)
@@ -308,6 +311,18 @@ def test_a_billed_ghost_that_inventory_sees_after_all_is_restored(engine, accoun
     assert [event for event, _ in events(engine)] == ["discovered"]
     assert listing([droplet(1)]).restored == 1
     assert (one(engine).state, one(engine).deleted_at) == ("active", None)
+
+
+def test_an_invoice_and_a_listing_that_tell_of_a_thing_at_once_take_turns(engine, account, listing):
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as conn, engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+            conn.execute(text(BILLED))
+            admit_billed(conn, account, "billed")
+            listed = pool.submit(listing, [droplet(1)])
+            wait_for(lambda: other.scalar(text(waiting)) or listed.done())
+        assert listed.result() == Changes(seen=1, restored=1)
+    assert [event for event, _ in events(engine)] == ["discovered", "restored"]
 
 
 @dataclass

@@ -543,6 +543,8 @@ def admit_billed(conn: Connection, account_id: int, billed: str) -> None:
     `billed` names a relation of the transaction with kind, provider_id, name, name_key, region, started_at, ended_at, one row a line.
     The same id on a later invoice widens the dates of the one row; what inventory knows is never touched.
     """
+    for kind in conn.execute(text(f"select distinct kind from {billed} order by kind")).scalars().all():
+        lock(conn, "reconcile", account_id, kind)  # a listing that enters the same thing has its turn before or after
     conn.execute(
         text(
             f"""
