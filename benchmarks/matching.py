@@ -25,7 +25,7 @@ from arcadia_dagster.ledger.matching import OUTCOME, rematch
 from arcadia_dagster.ledger.schema import connect
 
 ROUNDS = 3
-ACCOUNT, INVOICE = "bench", "bench"
+ACCOUNT, INVOICE = "bench", "00000000-0000-4000-8000-000000000001"  # as long as any
 
 INVENTORY = """
 with made as (

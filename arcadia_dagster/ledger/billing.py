@@ -626,9 +626,8 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     there_are = conn.execute(
         text(
-            "select exists (select from billed_line offset :many) as many,"
-            " exists (select from billed_line where billed_id is not null) as ids,"
-            " exists (select from billed_line where charge <> 'resource') as others"
+            "select count(*) > :many as many, coalesce(bool_or(billed_id is not null), false) as ids,"
+            " coalesce(bool_or(charge <> 'resource'), false) as others, max(ended_at) as end_at from billed_line"
         ),
         {"many": MANY_ROWS},
     ).one()
@@ -686,6 +685,10 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
             values,
         )
     conn.execute(text("drop table line_before"))
+    conn.execute(
+        text("update arcadia.cloud_invoices set lines_end_at = :end_at where invoice_uuid = :invoice_uuid"),
+        {"end_at": there_are.end_at, "invoice_uuid": invoice_uuid},
+    )
     conn.execute(text(_QUEUE_OLDER), values)
     if there_are.many:
         conn.execute(

@@ -151,7 +151,7 @@ named as (
            case when n.seen_from is null and r.listed_from >= l.next_month then date_trunc('month', r.listed_from, 'UTC') end as known_from,
            r.provider_created_at is null as undated
       from named l
-      join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
+      left join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
       join arcadia.resource_names n on n.name_key = l.name_key
       join (select k.resource_id, k.account_id, k.kind, k.region, k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
                    case when not k.billing_only then k.first_seen_at end as listed_from,
@@ -553,8 +553,8 @@ def _take_stale_names(conn: Connection, values: Mapping[str, Any]) -> bool:
 
     The queue is emptied by a statement of its own, so that the next ones see every change that it told of. A resource that lives counts
     as billed on from listing to listing: lines that end after the listing they were matched against are stale at the next, and with them
-    what their invoice says of the same names. Those invoices are in the temporary table `unsettled`; only names that are stale for `ever`
-    are looked up in the others.
+    what their invoice says of the same names. Those invoices are in the temporary table `unsettled` (NULL: all, of a kind that is listed
+    for the first time); only names that are stale for `ever` are looked up in the others.
     """
     conn.execute(
         text(
@@ -568,25 +568,16 @@ def _take_stale_names(conn: Connection, values: Mapping[str, Any]) -> bool:
         text(
             f"""
 create temp table unsettled on commit drop as
-select distinct l.kind, l.name_key, l.invoice_uuid
-  from (select kind, rematched_at from arcadia.listings
-         where account_id = :account_id and rematched_at is not null and started_at is distinct from rematched_at) moved
-  -- offset 0, here and below: kind by kind, or the planner reads all that ever were, though nothing has moved.
- cross join lateral (select kind, name_key, invoice_uuid from arcadia.cloud_cost_lines l
-                      where l.account_id = :account_id and l.kind = moved.kind and {BY_NAME}
-                        and l.ended_at >= moved.rematched_at - {_SLACK} offset 0) l
-"""
-        ),
-        values,
-    )
-    conn.execute(
-        text(
-            f"""
-insert into stale_name (kind, name_key, ever)
-select distinct s.kind, l.name_key, true from arcadia.listings s
- cross join lateral (select name_key from arcadia.cloud_cost_lines l where l.account_id = :account_id and l.kind = s.kind
-                        and {BY_NAME} offset 0) l
- where s.account_id = :account_id and s.started_at is not null and s.rematched_at is null
+with moved as materialized (
+    select kind, rematched_at - {_SLACK} as since from arcadia.listings
+     where account_id = :account_id and started_at is distinct from rematched_at
+)
+select distinct l.kind, l.name_key, case when m.since is not null then l.invoice_uuid end as invoice_uuid
+  from arcadia.cloud_invoices i
+ cross join lateral (select kind, name_key, invoice_uuid, ended_at from arcadia.cloud_cost_lines l
+                      where l.invoice_uuid = i.invoice_uuid and {BY_NAME} offset 0) l  -- or the planner reads all that ever were
+  join moved m on m.kind = l.kind and coalesce(l.ended_at >= m.since, m.since is null)
+ where i.account_id = :account_id and exists (select from moved where coalesce(i.lines_end_at >= since, since is null))
 """
         ),
         values,
@@ -600,9 +591,7 @@ with recursive reached (kind, name_key, ever) as (
     select r.kind, n.name_key, true
       from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
     union
-    select kind, name_key, false from unsettled
-    union
-    select kind, name_key, ever from stale_name where name_key is not null
+    select kind, name_key, invoice_uuid is null from unsettled
     union
     select r.kind, other.name_key, reached.ever
       from reached
