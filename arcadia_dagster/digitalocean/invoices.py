@@ -248,7 +248,7 @@ def _read_rows(stream: BinaryIO, names: list[str], header_line: int) -> Iterator
                 raise InvoiceError(f"line {number}: the row that begins here is not CSV ({problem}); {_DOWNLOAD}") from None
             if cells is None:
                 return
-            if not "".join(cells).strip():
+            if (len(cells) != width or not cells[amount].strip()) and not "".join(cells).strip():
                 continue
             if len(cells) != width:
                 raise InvoiceError(

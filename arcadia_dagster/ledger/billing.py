@@ -478,7 +478,7 @@ def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
 
 def _billed_id(meaning: Meaning, resource_id: str, resource_uuid: str) -> str | None:
     """The provider id that the line itself names, whether or not anybody has seen it: an IP is the id of a reserved IP."""
-    if meaning.charge is not Charge.RESOURCE or meaning.kind is None:
+    if not (resource_id or resource_uuid or meaning.look_up is LookUp.IP) or meaning.charge is not Charge.RESOURCE or meaning.kind is None:
         return None
     ids = (resource_id, resource_uuid)
     if kind_named(meaning.kind).billed_id == "resource_uuid":
