@@ -554,7 +554,8 @@ def _take_stale_names(conn: Connection, values: Mapping[str, Any]) -> bool:
     The queue is emptied by a statement of its own, so that the next ones see every change that it told of. A resource that lives counts
     as billed on from listing to listing: lines that end after the listing they were matched against are stale at the next, and with them
     what their invoice says of the same names. Those invoices are in the temporary table `unsettled` (NULL: all, of a kind that is listed
-    for the first time); only names that are stale for `ever` are looked up in the others.
+    for the first time); only names that are stale for `ever` are looked up in the others. Names that those invoices do not bill lead from
+    no line of theirs to another.
     """
     conn.execute(
         text(
@@ -585,9 +586,13 @@ select distinct l.kind, l.name_key, case when m.since is not null then l.invoice
     conn.execute(text("analyze stale_name, unsettled"))  # so that for few names nothing else of the ledger is read
     conn.execute(
         text(
-            """
+            f"""
 insert into stale_name (kind, name_key, ever)
-with recursive reached (kind, name_key, ever) as (
+with recursive billed as (
+    select distinct l.kind, l.name_key
+      from (select distinct invoice_uuid from unsettled where invoice_uuid is not null) i
+     cross join lateral (select kind, name_key from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid and {BY_NAME} offset 0) l
+), reached (kind, name_key, ever) as (
     select r.kind, n.name_key, true
       from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
     union
@@ -598,6 +603,8 @@ with recursive reached (kind, name_key, ever) as (
       join arcadia.resource_names n on n.name_key = reached.name_key
       join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = reached.kind
       join arcadia.resource_names other on other.resource_id = r.resource_id
+     -- The nodes of a pool bear one name after the other: it leads to all that ever were, of which one invoice bills few.
+     where reached.ever or (r.kind, other.name_key) in (select kind, name_key from billed)
 )
 select kind, name_key, bool_or(ever) from reached group by kind, name_key
 """
