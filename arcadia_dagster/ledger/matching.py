@@ -591,7 +591,8 @@ insert into stale_name (kind, name_key, ever)
 with recursive billed as (
     select distinct l.kind, l.name_key
       from (select distinct invoice_uuid from unsettled where invoice_uuid is not null) i
-     cross join lateral (select kind, name_key from arcadia.cloud_cost_lines l where l.invoice_uuid = i.invoice_uuid and {BY_NAME} offset 0) l
+     cross join lateral (select kind, name_key from arcadia.cloud_cost_lines l
+                          where l.invoice_uuid = i.invoice_uuid and {BY_NAME} offset 0) l
 ), reached (kind, name_key, ever) as (
     select r.kind, n.name_key, true
       from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
