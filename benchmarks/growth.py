@@ -399,6 +399,11 @@ def grow(size: int, folder: Path) -> Iterator[tuple[str, Cell | None]]:
             shutil.rmtree(here)
 
 
+def shown(cell: Cell | None) -> str:
+    """As the table has it."""
+    return f"{cell[0]:#.3g}; {cell[1]:.0f} + {cell[2]:.0f}" if cell else "failed"
+
+
 def exponent(cells: Sequence[tuple[int, Cell | None]]) -> str:
     """Of the time, as the table has it; empty where two sizes are not large."""
     large = [(math.log(size), math.log(cell[0])) for size, cell in cells if cell is not None and size >= LARGE]
@@ -413,14 +418,14 @@ def main() -> None:
         for size in sizes:
             for name, cell in grow(size, Path(folder)):
                 cells.setdefault(name, []).append((size, cell))
+                print(f"{size:,} {name}: {shown(cell)}", file=sys.stderr)  # all of it takes long
     table = Table("seconds; MB of the process + MB of the server", *(f"{size:,}" for size in sizes), "exponent")
     for part in PARTS:
         table.add_section()
         table.add_row(part)
         for name, row in cells.items():
             if name.startswith(f"{part}: "):
-                shown = [f"{cell[0]:#.3g}; {cell[1]:.0f} + {cell[2]:.0f}" if cell else "failed" for _, cell in row]
-                table.add_row(f"  {name.removeprefix(part)[2:]}", *shown, exponent(row))
+                table.add_row(f"  {name.removeprefix(part)[2:]}", *(shown(cell) for _, cell in row), exponent(row))
     Console(width=140).print(table)
     if any(cell is None for row in cells.values() for _, cell in row):
         raise SystemExit(1)

@@ -7,7 +7,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -165,22 +164,16 @@ def reconcile(
         active = _active(conn, run)
         unsure = [one for one, item in seen.items() if item.digest is None or active.get(one) != item.digest]
         counts = {"discovered": 0, "updated": 0, "restored": 0}
-        with ThreadPoolExecutor(1) as writer:  # the database writes one batch while the next is read
-            writing: Future[None] | None = None
-            for ids in _batches(unsure):
-                read: list[_Seen] = []
-                for one in ids:
-                    try:
-                        item = seen[one].read()
-                        read.append(_Seen(item, seen[one].digest, _fingerprint(item)))
-                    except ValueError as problem:
-                        error = error or str(problem)
-                        del seen[one]
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(_write_seen, conn, run, kind, read, counts)
-            if writing is not None:
-                writing.result()
+        for ids in _batches(unsure):
+            read: list[_Seen] = []
+            for one in ids:
+                try:
+                    item = seen[one].read()
+                    read.append(_Seen(item, seen[one].digest, _fingerprint(item)))
+                except ValueError as problem:
+                    error = error or str(problem)
+                    del seen[one]
+            _write_seen(conn, run, kind, read, counts)
         if counts["discovered"] + counts["restored"] >= MANY_ROWS:
             conn.execute(text(f"analyze arcadia.resources ({_COMPARED}), arcadia.resource_names"))
         complete = error is None
