@@ -5,7 +5,6 @@ Dagster storage are an embedded server in a temporary folder, unless ARCADIA_DAT
 """
 
 import os
-import resource
 import shutil
 import statistics
 import sys
@@ -82,8 +81,6 @@ def measure(server: SimulatedServer, names: list[str]) -> None:
     for what in rows[0]:
         table.add_row(what, *(row[what] for row in rows))
     Console().print(table)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # of the code server, too, and its runs; without the database
-    print(f"{(used.ru_utime + used.ru_stime) / TICKS / len(names):.1f} s of a core for each run, {used.ru_maxrss / 1024:.0f} MB at most")
     refused = sum(status == 429 for _, status in server.answers)
     engine = create_engine(make_url(settings.ledger_url()))
     with engine.connect() as conn:

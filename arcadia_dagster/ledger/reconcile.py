@@ -296,6 +296,7 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
                 read_alike.append((row.resource_id, one.digest, one.fingerprint))
 
     rows: list[tuple[Any, ...]] = []
+    renamed: list[tuple[int, str]] = []
     before = _states(conn, [row.resource_id for _, row in changed])
     for one, row in changed:
         changes = _difference(before[row.resource_id], one.item)
@@ -304,12 +305,14 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             event = "updated"  # nothing drifted: no more than a URN was known
         if event is not None:
             counts["restored" if row.gone else "updated"] += 1
-        rows.append((row.resource_id, *_state(one), name_key(one.item.name), event, _encoder.encode(changes).decode(), one.digest))
+        rows.append((row.resource_id, *_state(one), event, _encoder.encode(changes).decode(), one.digest))
+        if row.gone or "name" in changes:
+            renamed.append((row.resource_id, one.item.name))
 
     counts["discovered"] += len(new)
     _write_new(conn, run, new)
-    if rows:
-        _write_changed(conn, run, rows)
+    _write_changed(conn, run, rows)
+    _rename(conn, run, renamed)
     if forgiven:
         conn.execute(
             text(
@@ -418,45 +421,61 @@ def _write_new(conn: Connection, run: SyncRun, seen: Sequence[_Seen]) -> None:
 
 def _write_changed(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
     """`rows` hold what `staged` is made of, below."""
-    columns = ("resource_id", *_STATE, "name_key", "event", "changes", "digest")
+    if not rows:
+        return
+    columns = ("resource_id", *_STATE, "event", "changes", "digest")
     conn.execute(
         text(
-            f"create temp table staged on commit drop as select resource_id, {', '.join(_STATE)}, ''::text as name_key,"
-            " ''::text as event, '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
+            f"create temp table staged on commit drop as select resource_id, {', '.join(_STATE)}, ''::text as event,"
+            " '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
         )
     )
     copy_rows(conn, "staged", columns, rows)
-    values = {
-        "account_id": run.account_id,
-        "kind": run.kind,
-        "seen_at": run.started_at,
-        "sync_run_id": run.sync_run_id,
-    }
     conn.execute(
         text(
             f"update arcadia.resources r set {', '.join(f'{column} = s.{column}' for column in _STATE)},"
             " last_seen_at = :seen_at, stale_strike_count = 0, last_struck_at = null, deleted_at = null, billing_only = false"
             " from staged s where r.resource_id = s.resource_id"
         ),
-        values,
+        {"seen_at": run.started_at},
     )
     conn.execute(
         text(
-            # A name was given some time after the old one was last seen, and the old one was borne until the new one is seen.
-            "with named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
-            " select resource_id, name_key, name, case when exists (select from arcadia.resource_names o"
-            " where o.resource_id = staged.resource_id) then (select started_at from arcadia.listings"
-            " where account_id = :account_id and kind = :kind) end from staged"
-            " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null),"
-            " left_behind as (update arcadia.resource_names n set seen_until = :seen_at from staged s"
-            " where n.resource_id = s.resource_id and n.name_key <> s.name_key and n.seen_until is null),"
-            f" read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from staged where digest is not null {_LAST_DIGEST})"
+            f"with read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from staged where digest is not null {_LAST_DIGEST})"
             " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
             " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from staged where event is not null"
         ),
-        values,
+        {"account_id": run.account_id, "sync_run_id": run.sync_run_id, "seen_at": run.started_at},
     )
     conn.execute(text("drop table staged"))
+
+
+def _rename(conn: Connection, run: SyncRun, renamed: list[tuple[int, str]]) -> None:
+    """A name was given some time after the old one was last seen, and the old one was borne until the new one is seen."""
+    if not renamed:
+        return
+    ids, names = zip(*renamed, strict=True)
+    conn.execute(
+        text(
+            "with given as materialized (select * from unnest(cast(:ids as bigint[]), cast(:keys as text[]), cast(:names as text[]))"
+            " as g (resource_id, name_key, name)),"
+            " named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
+            " select resource_id, name_key, name, case when exists (select from arcadia.resource_names o"
+            " where o.resource_id = given.resource_id) then (select started_at from arcadia.listings"
+            " where account_id = :account_id and kind = :kind) end from given"
+            " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null)"
+            " update arcadia.resource_names n set seen_until = :seen_at from given g"
+            " where n.resource_id = g.resource_id and n.name_key <> g.name_key and n.seen_until is null"
+        ),
+        {
+            "ids": [*ids],
+            "keys": [*map(name_key, names)],
+            "names": [*names],
+            "account_id": run.account_id,
+            "kind": run.kind,
+            "seen_at": run.started_at,
+        },
+    )
 
 
 def _strike(conn: Connection, run: SyncRun, struck: list[int], last_strike: list[int]) -> None:
