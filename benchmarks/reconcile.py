@@ -208,6 +208,14 @@ def main() -> None:
         def new_account() -> int:
             return account_of_team(engine, team_uuid=f"bench-{time.time_ns()}", name="bench")
 
+        def settled(work: Callable[[], None]) -> float:
+            """Seconds of it a minute after the last: autovacuum has been there, and what others left in memory is looked at no more."""
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+                conn.execute(text("vacuum analyze"))
+            gc.collect()
+            gc.freeze()
+            return seconds(work)
+
         def reset() -> None:
             with engine.begin() as conn:
                 conn.execute(text("drop table if exists bench_mirror"))
@@ -230,18 +238,16 @@ def main() -> None:
             account_id = new_account()
             own.append(seconds(lambda: ours(engine, account_id, same)))  # noqa: B023
         rows += row("first load", own, first, limit)
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:  # as autovacuum has done a minute later
-            conn.execute(text("vacuum analyze"))
         for case, editions in (("unchanged", (same, same)), ("1 % changed", (changed, same))):
             own, limit = [], []
             theirs: dict[str, list[float]] = {name: [] for name in peers}
             for number in range(ROUNDS):
                 pages = editions[number % 2]
                 limit.append(seconds(lambda: decode_and_hash(pages)))  # noqa: B023
-                own.append(seconds(lambda: ours(engine, account_id, pages)))  # noqa: B023
+                own.append(settled(lambda: ours(engine, account_id, pages)))  # noqa: B023
                 for name, peer in peers.items():
                     if number < 2:
-                        theirs[name].append(seconds(lambda peer=peer: peer(pages)))  # type: ignore[misc]  # noqa: B023
+                        theirs[name].append(settled(lambda peer=peer: peer(pages)))  # type: ignore[misc]  # noqa: B023
             rows += row(case, own, theirs, limit)
         show(title, rows)
         reset()
