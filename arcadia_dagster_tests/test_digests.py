@@ -38,13 +38,12 @@ class Listings:
     def __call__(self, *found, adding=None):
         listed = Items.of(found, self.kind.list_id)
         listing = Listing(items=listed.adding(adding) if adding else listed, requests=1, error=None, id_field=self.kind.list_id)
-        self.reading = Reading(self.kind, listing)
-        self.asked = []
-        return reconcile(self.engine, begin(self.engine, account_id=self.account, kind=self.kind.name), self._watched())
+        self.reading = Watched(self.kind, listing)
+        return reconcile(self.engine, begin(self.engine, account_id=self.account, kind=self.kind.name), self.reading)
 
-    def _watched(self):
-        for thing in self.reading:
-            yield Watched(thing, self.asked)
+    @property
+    def asked(self):
+        return self.reading.asked
 
     def rows(self, query="select r.*, r.xmin::text as version from arcadia.resources r where account_id = :a order by provider_id"):
         with self.engine.connect() as conn:
@@ -54,15 +53,21 @@ class Listings:
         return [row.event for row in self.rows("select event from arcadia.cloud_resource_events where account_id = :a order by event_id")]
 
 
-class Watched:
-    """A sighting that tells who asked for it."""
+class Watched(Reading):
+    """A reading that tells what was asked for."""
 
-    def __init__(self, thing, asked):
-        self.provider_id, self.digest, self._thing, self._asked = thing.provider_id, thing.digest, thing, asked
+    def __init__(self, kind, listing):
+        super().__init__(kind, listing)
+        self.asked = []
 
-    def read(self):
-        self._asked.append(self.provider_id)
-        return self._thing.read()
+    def reader(self, ids):
+        read = super().reader(ids)
+
+        def watched(one):
+            self.asked.append(one)
+            return read(one)
+
+        return watched
 
 
 def test_what_came_as_it_was_is_not_read(engine):

@@ -204,7 +204,8 @@ def test_every_kind_with_a_listing_has_something_in_the_showcase(server: Simulat
     assert [name for name, listing in listings.items() if not listing.items] == []
     for name, listing in listings.items():
         reading = Reading(KINDS[name], listing)
-        assert len({thing.read().provider_id for thing in reading}) == len(reading) == len(listing.items)
+        read = reading.reader(reading.digests)
+        assert len({read(one).provider_id for one in reading.digests}) == len(reading) == len(listing.items)
         assert reading.error is None
     # One PostgreSQL cluster is asked for replicas, the Valkey one is not; the clusters and the regions are known by then.
     assert again == {"db_replica": 1, "nfs_share": len(items.REGIONS), "nfs_snapshot": len(items.REGIONS)}

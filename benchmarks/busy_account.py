@@ -19,7 +19,8 @@ from arcadia_dagster.defs.scheduling import SCHEDULED
 from arcadia_dagster.demo import items
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 from arcadia_dagster.ledger.attribution import WALK
-from arcadia_dagster.ledger.reconcile import _STATE, _event, _fingerprint, _Seen, _state, copy_rows, name_key
+from arcadia_dagster.ledger.copying import copy_rows
+from arcadia_dagster.ledger.reconcile import _STATE, _event, _fingerprint, _Seen, _state, name_key
 
 # Of twenty slots: eight droplets, four volumes, five snapshots, two reserved IPs, a load balancer. A slot always holds something; what is
 # in it lives for ever, or for so many days and gives way to the next. Droplets that come and go bear one name, as those of a pool do.

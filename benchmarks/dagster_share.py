@@ -50,7 +50,7 @@ with Client(settings.api_token("inventory"), base_url=settings.api_url()) as cli
             reading = Reading(kind, list_kind(client, kind))
             reconcile(engine, run, reading, requests=reading.requests, error=reading.error)
             if kind.name == "project":
-                projects = [one.provider_id for one in reading]
+                projects = [*reading.digests]
     run = begin(engine, account_id=account_id, kind=WALK)
     walk = walk_projects(client, projects)
     record_walk(engine, run, walk.memberships, requests=walk.requests, error=walk.error)

@@ -30,6 +30,7 @@ from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
+from arcadia_dagster.ledger.copying import copy_rows
 from arcadia_dagster.ledger.schema import connect
 from benchmarks.table import Row, seconds, show
 
@@ -171,7 +172,7 @@ class Copy:
         columns = ("account_id", "kind", "provider_id", *ledger._STATE, "first_seen_at", "last_seen_at")
         with self._engine.begin() as conn:
             now = conn.execute(text("select now()")).scalar_one()
-            ledger.copy_rows(conn, "arcadia.resources", columns, ((account_id, "droplet", *row, now, now) for row in self._rows))
+            copy_rows(conn, "arcadia.resources", columns, ((account_id, "droplet", *row, now, now) for row in self._rows))
 
 
 def row(case: str, own: list[float], peers: dict[str, list[float]], limit: list[float]) -> list[Row]:

@@ -4,20 +4,18 @@ Each returns a `Listing` or something like it: what was read, what it cost, and 
 missing item means.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.items import Item
-from arcadia_dagster.digitalocean.kinds import EDITION, KINDS, Kind, Resource
+from arcadia_dagster.digitalocean.kinds import EDITION, KINDS, Kind, Resource, Sightings
 from arcadia_dagster.digitalocean.urns import parse_urn
 
 
-class Reading(Collection["Sighted"]):
-    """What one listing of one kind showed, each thing read when it is asked for.
+class Reading(Sightings):
+    """What one listing of one kind showed.
 
     `error` says why the listing is incomplete; an item that cannot be read makes it so from when that was tried. None: it is complete.
     """
@@ -26,36 +24,24 @@ class Reading(Collection["Sighted"]):
         self.kind = kind
         self.requests = listing.requests
         self.error = None if listing.error is None else str(listing.error)
+        self.edition = EDITION
         self._items = listing.by_id
+        self.digests = self._items.digests
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
+        """As of any sightings."""
+        self._items.locate(ids)
+        item, decode, read = self._items.item, self.kind.decoder, self.kind.read
 
-    def __iter__(self) -> Iterator["Sighted"]:
-        return (Sighted(one, digest + EDITION, self) for one, digest in self._items.digests.items())
+        def thing(one: str) -> Resource:
+            try:
+                return read(item(one, decode))
+            except ValueError as problem:
+                sentence = f"an item of the {self.kind.name} listing cannot be read: {problem}"
+                self.error = self.error or sentence
+                raise ValueError(sentence) from None
 
-    def __contains__(self, one: object) -> bool:
-        return isinstance(one, Sighted) and one.provider_id in self._items.digests
-
-    def _read(self, one: str) -> Resource:
-        try:
-            return self.kind.read(self._items.item(one))
-        except ValueError as problem:
-            sentence = f"an item of the {self.kind.name} listing cannot be read: {problem}"
-            self.error = self.error or sentence
-            raise ValueError(sentence) from None
-
-
-class Sighted(msgspec.Struct, gc=False):  # there may be a great many
-    """One item of a listing: a `kinds.Sighting`."""
-
-    provider_id: str
-    digest: bytes
-    _reading: Reading
-
-    def read(self) -> Resource:
-        """As the protocol says."""
-        return self._reading._read(self.provider_id)
+        return thing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,23 +11,25 @@ import os
 import re
 import tempfile
 import threading
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 Item: TypeAlias = dict[str, Any]
 
 
-def _number(text: str) -> Decimal:
+def decode_number(text: str) -> Decimal:
+    """A number with a fraction or an exponent."""
     try:
         return Decimal(text)
     except InvalidOperation:  # 1e999999999999999999: whoever wants a number refuses this one
         return Decimal("Infinity")
 
 
-_decode = msgspec.json.Decoder(float_hook=_number).decode
+decode_item: Callable[[bytes | memoryview], Item] = msgspec.json.Decoder(float_hook=decode_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number", order="deterministic").encode
 
 
@@ -56,17 +58,25 @@ class _Spool:
         self._file.close()
 
 
-class _Page(NamedTuple):
-    """Items put aside together, the first at `start`, one behind the other. Where each is, is found out when one is looked at."""
+class _Page:
+    """Items put aside together, one behind the other."""
 
-    spool: _Spool
-    start: int
-    ids: Sequence[str]
-    sizes: Sequence[int]
+    def __init__(self, spool: _Spool, items: Sequence[msgspec.Raw], ids: Sequence[str]) -> None:
+        self.ids = ids
+        self._spool = spool
+        start = spool.append(b"".join(items))
+        self._starts = array("Q", itertools.accumulate(map(len, items), initial=start))
 
-    def places(self) -> Iterator[tuple[str, tuple[_Spool, int, int]]]:
-        starts = itertools.accumulate(self.sizes, initial=self.start)
-        return zip(self.ids, zip(itertools.repeat(self.spool), starts, self.sizes, strict=False), strict=True)
+    def item(self, number: int) -> bytes:
+        """One of them, from 0."""
+        start, end = self._starts[number : number + 2]
+        return self._spool.read(start, end - start)
+
+    def all(self) -> Sequence[memoryview]:
+        """All of them, read at once."""
+        first, last = self._starts[0], self._starts[-1]
+        content = memoryview(self._spool.read(first, last - first))
+        return [content[start - first : end - first] for start, end in itertools.pairwise(self._starts)]
 
 
 class Items(Collection[Item]):
@@ -79,8 +89,8 @@ class Items(Collection[Item]):
         self.digests = digests
         self._pages = pages
         self._added = added
-        self._places: dict[str, tuple[_Spool, int, int]] = {}
-        self._placed = 0  # pages
+        self._places: dict[str, int] = {}  # number of the page and, in its lower half, of the item in it
+        self._near: tuple[int, Sequence[memoryview] | None] = (-1, None)  # the page of which an item was looked at last
 
     @classmethod
     def of(cls, items: Iterable[Item], id_field: str) -> "Items":
@@ -91,14 +101,34 @@ class Items(Collection[Item]):
         put_aside.add([msgspec.Raw(_encode(item)) for item in items])
         return put_aside
 
-    def item(self, one: str) -> Item:
+    def locate(self, ids: Collection[str]) -> None:
+        """Find out where these are: the first look at any other one finds out where all are, which takes time and memory."""
+        wanted = self.digests if len(ids) >= len(self.digests) else set(ids)
+        self._places = {
+            one: page_number << 32 | number
+            for page_number, page in enumerate(self._pages)
+            for number, one in enumerate(page.ids)
+            if one in wanted
+        }
+
+    def item(self, one: str, decode: Callable[[bytes | memoryview], Item] = decode_item) -> Item:
         """The item of this id as objects, numbers with a fraction as Decimal."""
-        for page in self._pages[self._placed :]:
-            self._places.update(page.places())
-        self._placed = len(self._pages)
-        spool, start, size = self._places[one]
-        item: Item = _decode(spool.read(start, size))
+        if one not in self._places:
+            self.locate(self.digests)
+        item = decode(self._content(self._places[one]))
         return {**item, **self._added[one]} if one in self._added else item
+
+    def _content(self, place: int) -> bytes | memoryview:
+        """Of items next to each other, the second look is at their whole page: that is one read for all that follow."""
+        page, number = place >> 32, place & 0xFFFFFFFF
+        near, items = self._near
+        if page != near:
+            self._near = (page, None)
+            return self._pages[page].item(number)
+        if items is None:
+            items = self._pages[page].all()
+            self._near = (page, items)
+        return items[number]
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -128,14 +158,13 @@ class Items(Collection[Item]):
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
-        digests = {one: _digest(self.digests[one] + _encode(given)) for one, given in new.items()}
+        digests = {one: _hash(self.digests[one] + _encode(given)).digest()[:16] for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
         return Items({**self.digests, **digests}, self._pages, {**self._added, **added})
 
 
-def _digest(content: bytes) -> bytes:
-    """Sixteen bytes that no other content has. Most processors have instructions for this hash: no other safe one takes as little."""
-    return hashlib.sha256(content).digest()[:16]
+# Sixteen bytes of it: no other content has them. Most processors have instructions for this hash: no other safe one takes as little.
+_hash = hashlib.sha256
 
 
 class NewItems(Items):
@@ -159,8 +188,8 @@ class NewItems(Items):
         finally:
             items = items[: len(ids)]
             digests, pages = self._new
-            pages.append(_Page(self._spool, self._spool.append(b"".join(items)), ids, [*map(len, items)]))
-            digests.update(zip(ids, map(_digest, items), strict=True))
+            pages.append(_Page(self._spool, items, ids))
+            digests.update(zip(ids, [_hash(item).digest()[:16] for item in items], strict=True))
 
 
 def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:

@@ -8,18 +8,19 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
 from arcadia_dagster.digitalocean import documents, items
 from arcadia_dagster.digitalocean.client import Paging
 from arcadia_dagster.digitalocean.documents import read_decimal
+from arcadia_dagster.digitalocean.items import Item, decode_item, decode_number
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="deterministic")  # one spelling for one value
 
@@ -45,29 +46,43 @@ class Resource:
     parent_provider_id: str | None = None
     provider_created_at: datetime | None = None
 
-    @property
-    def digest(self) -> None:
-        """As a `Sighting`: what it was read of is not known any more."""
-        return None
 
-    def read(self) -> "Resource":
-        """As a `Sighting`."""
-        return self
+class Sightings:
+    """What a listing showed, by provider id. A thing is read when it is asked for, and need not be where its digest is known.
+
+    `digests` has every id. Two things of one id with the same digest read alike by the same `edition` of the code; None: nothing is known
+    without reading.
+    """
+
+    digests: Mapping[str, bytes | None]
+    edition: bytes = b""
+
+    def __init__(self, things: Iterable[Resource]) -> None:
+        """Things that have been read already; of two with the same id the later one."""
+        self._things = {one.provider_id: one for one in things}
+        self.digests = dict.fromkeys(self._things)
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:  # noqa: ARG002
+        """What reads any one of these ids. It raises ValueError, with a sentence for the user, where a thing cannot be read."""
+        return self._things.__getitem__
+
+    def beside(self, others: "Sightings") -> "Sightings":
+        """These, and those of the others that are not among these."""
+        return _Together(self, others)
 
 
-class Sighting(Protocol):
-    """A thing that a listing showed, and that need not be read where its digest is known."""
+class _Together(Sightings):
+    def __init__(self, some: Sightings, others: Sightings) -> None:
+        self._some, self._others = some, others
+        self.digests = {**dict.fromkeys(others.digests), **some.digests}
+        self.edition = some.edition
 
-    @property
-    def provider_id(self) -> str:
-        """The provider's id."""
-
-    @property
-    def digest(self) -> bytes | None:
-        """Two of one id with the same digest read alike. None: nothing is known without reading it."""
-
-    def read(self) -> Resource:
-        """The thing. Raises ValueError, with a sentence for the user, where it cannot be read."""
+    def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
+        read_some, read_others = self._some.reader(ids), self._others.reader(ids)
+        return lambda one: (read_some if one in self._some.digests else read_others)(one)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +132,12 @@ class Kind:
         """The field that tells the items of its list apart."""
         return self.id if self.inner is None else self.inner_of
 
+    @property
+    def decoder(self) -> Callable[[bytes | memoryview], Item]:
+        """Decodes of an item what `read` looks at."""
+        plain = (self.id, self.label, self.region, self.status, self.tags, self.created, self.monthly_price, self.project_id)
+        return _decoder((*filter(None, (*plain, *(self.parent or ()), *self.attrs)),))
+
     def read(self, item: Mapping[str, Any]) -> Resource:
         """The item of a listing, as a Resource. Raises ValueError where the id is missing or a time cannot be read."""
         provider_id = _text(_at(item, self.id))
@@ -145,6 +166,31 @@ class Kind:
             parent_provider_id=parent_id,
             provider_created_at=_time(_at(item, self.created), self.name, provider_id),
         )
+
+
+@functools.cache
+def _decoder(paths: tuple[str, ...]) -> Callable[[bytes | memoryview], Item]:
+    """Makes objects of nothing but what is at these paths. Where something else stands on the way there, of the whole item."""
+    shape = _shape(path.partition("[]")[0] for path in paths)
+    partly: Callable[[bytes | memoryview], Item] = msgspec.json.Decoder(shape, float_hook=decode_number).decode
+
+    def decode(item: bytes | memoryview) -> Item:
+        try:
+            return partly(item)
+        except msgspec.ValidationError:
+            return decode_item(item)
+
+    return decode
+
+
+def _shape(paths: Iterable[str]) -> Any:
+    """The type of an object with what these paths lead to."""
+    inside: dict[str, list[str]] = {}
+    for path in paths:
+        first, _, rest = path.partition(".")
+        inside.setdefault(first, []).append(rest)
+    fields = {name: Any if "" in rests else _shape(rests) | None for name, rests in inside.items()}
+    return TypedDict("Part", fields, total=False)  # type: ignore[operator]
 
 
 _CLUSTER_TAG = re.compile(r"k8s:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
@@ -221,18 +267,35 @@ def _settled(value: Any) -> Any:
 
     An address loses the user and password that it may hold.
     """
-    if isinstance(value, str):
-        return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
-    if isinstance(value, dict):
-        return {_storable(key): _settled(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        settled = [_settled(inner) for inner in value]
-        return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
-    if isinstance(value, Decimal):
-        if not value.is_finite() or value.adjusted() > 40:
-            raise ValueError(f"{str(value)[:40]!r} is not a number")
-        return int(value) if value == value.to_integral_value() else value.normalize()
-    return value
+    settle = _SETTLE.get(type(value))
+    return value if settle is None else settle(value)
+
+
+def _settled_text(value: str) -> str:
+    return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
+
+
+def _settled_object(value: dict[str, Any]) -> dict[str, Any]:
+    return {_storable(key): inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
+
+
+def _settled_list(value: list[Any]) -> list[Any]:
+    settled = [*map(_settled, value)]
+    return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
+
+
+def _settled_number(value: Decimal) -> int | Decimal:
+    if not value.is_finite() or value.adjusted() > 40:
+        raise ValueError(f"{str(value)[:40]!r} is not a number")
+    return int(value) if value == value.to_integral_value() else value.normalize()
+
+
+_SETTLE: Mapping[type, Callable[[Any], Any]] = {
+    str: _settled_text,
+    dict: _settled_object,
+    list: _settled_list,
+    Decimal: _settled_number,
+}
 
 
 @functools.cache

@@ -15,7 +15,7 @@ LOCK = 7_236_894_351_022
 ADMIN, ANALYST, TENANT = "arcadia_admin", "arcadia_analyst", "arcadia_tenant"
 
 # Nobody reads these but the owner of the schema.
-OWNER_ONLY = ("api_keys", "request_budgets", "request_counts", "item_digests")
+OWNER_ONLY = ("api_keys", "request_budgets", "request_counts", "item_lookalikes")
 # Which release made the schema: no secret to who is granted it, and every program of ours looks there first.
 _EDITION = ("alembic_version", "schema_views")
 # What analysts have no use for: the queues and notes of the programs that fill the ledger.

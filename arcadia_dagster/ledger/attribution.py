@@ -4,12 +4,12 @@ A resource's own project id wins, then its place in a project's list, then what 
 internal project. Resources themselves enter and leave by `reconcile.py` alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 
 from sqlalchemy import Engine, text
 
-from arcadia_dagster.digitalocean.kinds import KINDS, Sighting
+from arcadia_dagster.digitalocean.kinds import KINDS, Sightings
 from arcadia_dagster.ledger.reconcile import Changes, SyncRun, begin, finish, lock, placeholder, reconcile
 from arcadia_dagster.ledger.tenants import assign
 
@@ -102,8 +102,8 @@ def record_walk(
     return changes
 
 
-def with_walk(engine: Engine, run: SyncRun, items: Iterable[Sighting], error: str | None) -> tuple[list[Sighting], str | None]:
-    """A listing together with what the walks of the projects know of its kind; the items and why they are not all, if so.
+def with_walk(engine: Engine, run: SyncRun, seen: Sightings, error: str | None) -> tuple[Sightings, str | None]:
+    """A listing together with what the walks of the projects know of its kind; both, and why that is not all, if so.
 
     For kinds of which neither source need show everything. Both must have been read anew since the listing before: one walk is one proof.
     """
@@ -112,7 +112,7 @@ def with_walk(engine: Engine, run: SyncRun, items: Iterable[Sighting], error: st
             text("select provider_id from arcadia.project_memberships where account_id = :account_id and kind = :kind"),
             {"account_id": run.account_id, "kind": run.kind},
         ).scalars()
-        found: dict[str, Sighting] = {provider_id: placeholder(provider_id) for provider_id in known}
+        walk = Sightings(map(placeholder, known))
         walked = conn.execute(
             text(
                 "select exists (select from arcadia.listings w where w.account_id = :account_id and w.kind = :walk"
@@ -121,8 +121,7 @@ def with_walk(engine: Engine, run: SyncRun, items: Iterable[Sighting], error: st
             ),
             {"account_id": run.account_id, "kind": run.kind, "walk": WALK},
         ).scalar_one()
-    found |= {item.provider_id: item for item in items}
-    return list(found.values()), error or (None if walked else "no complete walk of the projects since the listing before")
+    return seen.beside(walk), error or (None if walked else "no complete walk of the projects since the listing before")
 
 
 def _has_listing(kind: str) -> bool:

@@ -34,8 +34,9 @@ from arcadia_dagster.digitalocean.invoices import (
     parse_items,
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
+from arcadia_dagster.ledger.copying import copying
 from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decide, match_events, stored_lines
-from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, copying, finish, lock, name_key
+from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, finish, lock, name_key
 from arcadia_dagster.ledger.tables import BY_NAME
 
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file

@@ -7,18 +7,17 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
-import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
-from arcadia_dagster.digitalocean.kinds import Kind, Resource, Sighting, kind_named
+from arcadia_dagster.digitalocean.kinds import Kind, Resource, Sightings, kind_named
+from arcadia_dagster.ledger.copying import copy_rows, driver
 from arcadia_dagster.ledger.tables import resources
 
 STRIKES = 3
@@ -134,7 +133,7 @@ def set_aside(engine: Engine, run: SyncRun, *, requests: int, error: str) -> Non
 def reconcile(
     engine: Engine,
     run: SyncRun,
-    items: Iterable[Sighting],
+    found: Sightings | Iterable[Resource],
     *,
     requests: int = 0,
     error: str | None = None,
@@ -150,8 +149,7 @@ def reconcile(
     Raises MassDeletionWithheldError, after committing what was seen, where more than 10 and more than 30 % of the active resources would
     be tombstoned at once and `allow_mass_deletion` is False.
     """
-    kind = kind_named(run.kind)
-    seen = {item.provider_id: item for item in items}
+    seen = found if isinstance(found, Sightings) else Sightings(found)
     withheld: str | None = None
     with engine.begin() as conn:
         lock(conn, "reconcile", run.account_id, run.kind)
@@ -161,65 +159,75 @@ def reconcile(
             finish(conn, run, Changes(seen=len(seen)), requests=requests, error=error or note, complete=False)
             return Changes(seen=len(seen))
 
-        active = _active(conn, run)
-        unsure = [one for one, item in seen.items() if item.digest is None or active.get(one) != item.digest]
+        active, missed, unsure = _compare(conn, run, seen)
+        things = _Things(seen, unsure)
         counts = {"discovered": 0, "updated": 0, "restored": 0}
         for ids in _batches(unsure):
-            read: list[_Seen] = []
-            for one in ids:
-                try:
-                    item = seen[one].read()
-                    read.append(_Seen(item, seen[one].digest, _fingerprint(item)))
-                except ValueError as problem:
-                    error = error or str(problem)
-                    del seen[one]
-            _write_seen(conn, run, kind, read, counts)
+            known = _known(conn, run, ids)
+            _write_known(conn, run, known, things, counts)
+            counts["discovered"] += _write_new(conn, run, things, [one for one in ids if one not in known])
         if counts["discovered"] + counts["restored"] >= MANY_ROWS:
             conn.execute(text(f"analyze arcadia.resources ({_COMPARED}), arcadia.resource_names"))
+        error = error or things.error
         complete = error is None
         struck: list[int] = []
         last_strike: list[int] = []
         if complete:
-            missing = [*_known(conn, run, [one for one in active if one not in seen]).values()]
+            missing = [*_known(conn, run, missed).values()]
             due = [row for row in missing if row.last_struck_at is None or row.last_struck_at + strike_interval <= run.started_at]
             # The clock was set back since: how long ago that was is not known, so the interval begins anew.
             _strike_again_later(conn, run, [row.resource_id for row in missing if (row.last_struck_at or run.started_at) > run.started_at])
             struck = [row.resource_id for row in due if row.stale_strike_count + 1 < STRIKES]
             last_strike = [row.resource_id for row in due if row.stale_strike_count + 1 >= STRIKES]
-            if len(last_strike) > MASS_DELETION_COUNT and len(last_strike) > MASS_DELETION_SHARE * len(active) and not allow_mass_deletion:
+            if len(last_strike) > MASS_DELETION_COUNT and len(last_strike) > MASS_DELETION_SHARE * active and not allow_mass_deletion:
                 withheld = (
-                    f"{len(last_strike)} of {len(active)} active {run.kind} resources are missing from three listings in a row; that"
+                    f"{len(last_strike)} of {active} active {run.kind} resources are missing from three listings in a row; that"
                     " many are not tombstoned unless you say that it is right: run again with allow_mass_deletion"
                 )
                 last_strike = []
             _strike(conn, run, struck, last_strike)
-        changes = Changes(seen=len(seen), struck=len(struck), deleted=len(last_strike), **counts)
+        changes = Changes(seen=len(seen) - things.unreadable, struck=len(struck), deleted=len(last_strike), **counts)
         finish(conn, run, changes, requests=requests, error=error or withheld, complete=complete)
     if withheld is not None:
         raise MassDeletionWithheldError(withheld)
     return changes
 
 
-# So many items are objects at a time.
-_BATCH = 2000
+# So many items are looked up at a time, and so many rows.
+_BATCH = 5000
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
-_COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint"))
+_COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
 
 
 def _batches(ids: list[str]) -> Iterable[list[str]]:
     return (ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH))
 
 
-def _active(conn: Connection, run: SyncRun) -> dict[str, bytes | None]:
-    """The active resources by provider id, each with the digest of an item that would change nothing; None: any may."""
-    # Each digest is looked up by the index: a join reads those of all accounts.
-    query = (
-        "select provider_id, d.digest from arcadia.resources r left join lateral (select digest from arcadia.item_digests"
-        " where resource_id = r.resource_id and fingerprint = r.fingerprint and r.stale_strike_count = 0 offset 0) d on true"
-        " where r.account_id = %s and r.kind = %s and r.deleted_at is null"
-    )
-    with _driver(conn).cursor(binary=True) as cursor:
-        return dict(cursor.execute(query, (run.account_id, run.kind)).fetchall())
+def _compare(conn: Connection, run: SyncRun, seen: Sightings) -> tuple[int, list[str], list[str]]:
+    """How many resources are active, which of them were not seen, and what was seen that must be looked at.
+
+    Of the others, nothing is kept: however many there are, all that is in memory is what the listing itself holds.
+    """
+    digests, edition = seen.digests, seen.edition
+    active, missed, unsure = 0, [], []
+    for rows in _active(conn, run, "provider_id, case when stale_strike_count = 0 then item_digest end"):
+        active += len(rows)
+        other = [one for one, digest in rows if digest is None or (digests.get(one) or b"") + edition != digest]
+        unsure += [one for one in other if one in digests]
+        missed += [one for one in other if one not in digests]
+    if active - len(missed) < len(digests):  # some are no active resources
+        known = {one for rows in _active(conn, run, "provider_id") for (one,) in rows}
+        unsure += [one for one in digests if one not in known]
+    return active, missed, unsure
+
+
+def _active(conn: Connection, run: SyncRun, columns: str) -> Iterator[list[Any]]:
+    """The active resources, a batch of rows at a time. What is asked for is in an index."""
+    query = f"select {columns} from arcadia.resources where account_id = %s and kind = %s and deleted_at is null"
+    with driver(conn).cursor("active", binary=True) as cursor:
+        cursor.execute(query.encode(), (run.account_id, run.kind))
+        while rows := cursor.fetchmany(_BATCH):
+            yield rows
 
 
 def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str, Any]:
@@ -230,10 +238,11 @@ def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str,
     # was prepared when it was empty reads all of it for each batch.
     query = (
         "select r.* from unnest(%s::text[]) as wanted (id) cross join lateral (select provider_id, resource_id, fingerprint,"
-        " stale_strike_count, last_struck_at, deleted_at is not null as gone from arcadia.resources"
+        " stale_strike_count, last_struck_at, deleted_at is not null as gone, (select item_digest from arcadia.item_lookalikes l"
+        " where l.resource_id = resources.resource_id and l.fingerprint = resources.fingerprint) as lookalike from arcadia.resources"
         " where account_id = %s and kind = %s and provider_id = wanted.id offset 0) r"
     )
-    with _driver(conn).cursor(row_factory=namedtuple_row) as cursor:
+    with driver(conn).cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = cursor.execute(query, (provider_ids, run.account_id, run.kind), prepare=False).fetchall()
     return {row.provider_id: row for row in rows}
 
@@ -250,6 +259,29 @@ class _Seen(NamedTuple):
     item: Resource
     digest: bytes | None  # of what it was read of
     fingerprint: bytes
+
+
+class _Things:
+    """What was seen, as it is read; what cannot be read is left out, and counted."""
+
+    def __init__(self, seen: Sightings, ids: list[str]) -> None:
+        self.error: str | None = None  # of the first that cannot be read
+        self.unreadable = 0
+        self._seen = seen
+        self._read = seen.reader(ids)
+
+    def digest(self, one: str) -> bytes | None:
+        digest = self._seen.digests[one]
+        return None if digest is None else digest + self._seen.edition
+
+    def read(self, ids: Iterable[str]) -> Iterator[_Seen]:
+        for one in ids:
+            try:
+                item = self._read(one)
+                yield _Seen(item, self.digest(one), _fingerprint(item))
+            except ValueError as problem:
+                self.error = self.error or str(problem)
+                self.unreadable += 1
 
 
 def _fingerprint(item: Resource) -> bytes:
@@ -269,31 +301,28 @@ _STATE = (
     "parent_provider_id",
     "provider_created_at",
     "fingerprint",
+    "item_digest",
 )
 
 
-def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen], counts: dict[str, int]) -> None:
-    """Insert what is new, update what changed, restore what came back, reset strikes.
+def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], things: _Things, counts: dict[str, int]) -> None:
+    """Update what changed, restore what came back, reset strikes; `counts` is brought up to date.
 
-    `counts` of the first three is brought up to date. Only these rows travel to the database: of what reads as it did before, no more than
-    the digest.
+    Only these rows travel to the database: of what reads as it did before, no more than the digest.
     """
-    known = _known(conn, run, [one.item.provider_id for one in seen])
-    new: list[_Seen] = []
+    kind = kind_named(run.kind)
     forgiven: list[int] = []
-    read_alike: list[tuple[int, bytes, bytes]] = []
+    lookalikes: list[tuple[int, bytes, bytes]] = []
     changed: list[tuple[_Seen, Any]] = []
-    for one in seen:
-        row = known.get(one.item.provider_id)
-        if row is None:
-            new.append(one)
-        elif row.gone or bytes(row.fingerprint or b"") != one.fingerprint:
+    for one in things.read(id for id, row in known.items() if not _looks_alike(row, things.digest(id))):
+        row = known[one.item.provider_id]
+        if row.gone or bytes(row.fingerprint or b"") != one.fingerprint:
             changed.append((one, row))
-        else:
-            if row.stale_strike_count:
-                forgiven.append(row.resource_id)
-            if one.digest is not None:
-                read_alike.append((row.resource_id, one.digest, one.fingerprint))
+            continue
+        if row.stale_strike_count:
+            forgiven.append(row.resource_id)
+        if one.digest is not None:
+            lookalikes.append((row.resource_id, one.digest, one.fingerprint))
 
     rows: list[tuple[Any, ...]] = []
     renamed: list[tuple[int, str]] = []
@@ -305,12 +334,10 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             event = "updated"  # nothing drifted: no more than a URN was known
         if event is not None:
             counts["restored" if row.gone else "updated"] += 1
-        rows.append((row.resource_id, *_state(one), event, _encoder.encode(changes).decode(), one.digest))
+        rows.append((row.resource_id, *_state(one), event, _encoder.encode(changes).decode()))
         if row.gone or "name" in changes:
             renamed.append((row.resource_id, one.item.name))
 
-    counts["discovered"] += len(new)
-    _write_new(conn, run, new)
     _write_changed(conn, run, rows)
     _rename(conn, run, renamed)
     if forgiven:
@@ -321,22 +348,21 @@ def _write_seen(conn: Connection, run: SyncRun, kind: Kind, seen: Sequence[_Seen
             ),
             {"seen_at": run.started_at, "ids": forgiven},
         )
-    if read_alike:
-        ids, digests, fingerprints = zip(*read_alike, strict=True)
+    if lookalikes:
+        ids, digests, fingerprints = zip(*lookalikes, strict=True)
         conn.execute(
             text(
-                f"{_KEEP_DIGESTS} select * from unnest(cast(:ids as bigint[]), cast(:digests as bytea[]), cast(:fingerprints as bytea[]))"
-                f" {_LAST_DIGEST}"
+                "insert into arcadia.item_lookalikes (resource_id, item_digest, fingerprint)"
+                " select * from unnest(cast(:ids as bigint[]), cast(:digests as bytea[]), cast(:fingerprints as bytea[]))"
+                " on conflict (resource_id) do update set item_digest = excluded.item_digest, fingerprint = excluded.fingerprint"
             ),
             {"ids": [*ids], "digests": [*digests], "fingerprints": [*fingerprints]},
         )
 
 
-_KEEP_DIGESTS = "insert into arcadia.item_digests as d (resource_id, digest, fingerprint)"
-_LAST_DIGEST = (
-    "on conflict (resource_id) do update set digest = excluded.digest, fingerprint = excluded.fingerprint"
-    " where (d.digest, d.fingerprint) <> (excluded.digest, excluded.fingerprint)"
-)
+def _looks_alike(row: Any, digest: bytes | None) -> bool:
+    """Whether an item with this digest has been read before, as what the resource is."""
+    return digest is not None and digest == row.lookalike and not row.gone and not row.stale_strike_count
 
 
 def _state(one: _Seen) -> tuple[Any, ...]:
@@ -345,7 +371,7 @@ def _state(one: _Seen) -> tuple[Any, ...]:
         item.name,
         item.region,
         item.status,
-        list(item.tags),
+        item.tags,
         _encoder.encode(item.attrs).decode(),
         item.monthly_price,
         item.own_project_id,
@@ -353,81 +379,56 @@ def _state(one: _Seen) -> tuple[Any, ...]:
         item.parent_provider_id,
         item.provider_created_at,
         one.fingerprint,
+        one.digest,
     )
-
-
-def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """COPY rows into a table of this connection's transaction."""
-    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin") as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
-@contextmanager
-def copying(conn: Connection, statement: str) -> Iterator[psycopg.Copy]:
-    """The driver's COPY in this connection's transaction, by a statement `copy ... from stdin`."""
-    with _driver(conn).cursor() as cursor, cursor.copy(statement.encode()) as copy:
-        yield copy
-
-
-def _driver(conn: Connection) -> psycopg.Connection:
-    driver = conn.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)  # noqa: S101  # the engine is made for psycopg 3
-    return driver
 
 
 # So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
 MANY_ROWS = 1000
 
 
-def _write_new(conn: Connection, run: SyncRun, seen: Sequence[_Seen]) -> None:
-    if not seen:
-        return
+def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) -> int:
+    """Enter these; returns how many that are. Each is read while the server writes those before it."""
+    if not ids:
+        return 0
     # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
     drawn = conn.execute(
         text(
             "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
             " cross join generate_series(1, :new)"
         ),
-        {"new": len(seen)},
+        {"new": len(ids)},
     ).scalars()
-    new = [*zip(drawn, seen, strict=True)]
-    of, at = (run.account_id, run.kind), run.started_at
-    copy_rows(
-        conn,
-        "arcadia.resources",
-        ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at"),
-        ((resource_id, *of, one.item.provider_id, *_state(one), at, at) for resource_id, one in new),
+    names: list[tuple[int, str, str]] = []
+
+    def rows() -> Iterator[Sequence[Any]]:
+        account, at = str(run.account_id), run.started_at.isoformat()
+        for one, resource_id in zip(things.read(ids), drawn, strict=False):
+            names.append((resource_id, name_key(one.item.name), one.item.name))
+            yield (resource_id, account, run.kind, one.item.provider_id, *_state(one), at, at)
+
+    columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
+    copy_rows(conn, "arcadia.resources", columns, rows())
+    copy_rows(conn, "arcadia.resource_names", ("resource_id", "name_key", "name"), names)
+    conn.execute(
+        text(
+            "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
+            " select unnest(cast(:ids as bigint[])), :account_id, :sync_run_id, 'discovered', :at"
+        ),
+        {"ids": [row[0] for row in names], "account_id": run.account_id, "sync_run_id": run.sync_run_id, "at": run.started_at},
     )
-    copy_rows(
-        conn,
-        "arcadia.resource_names",
-        ("resource_id", "name_key", "name"),
-        ((resource_id, name_key(one.item.name), one.item.name) for resource_id, one in new),
-    )
-    copy_rows(
-        conn,
-        "arcadia.item_digests",
-        ("resource_id", "digest", "fingerprint"),
-        ((resource_id, one.digest, one.fingerprint) for resource_id, one in new if one.digest is not None),
-    )
-    copy_rows(
-        conn,
-        "arcadia.cloud_resource_events",
-        ("resource_id", "account_id", "sync_run_id", "event", "occurred_at"),
-        ((resource_id, run.account_id, run.sync_run_id, "discovered", at) for resource_id, _ in new),
-    )
+    return len(names)
 
 
 def _write_changed(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
     """`rows` hold what `staged` is made of, below."""
     if not rows:
         return
-    columns = ("resource_id", *_STATE, "event", "changes", "digest")
+    columns = ("resource_id", *_STATE, "event", "changes")
     conn.execute(
         text(
             f"create temp table staged on commit drop as select resource_id, {', '.join(_STATE)}, ''::text as event,"
-            " '{}'::jsonb as changes, ''::bytea as digest from arcadia.resources with no data"
+            " '{}'::jsonb as changes from arcadia.resources with no data"
         )
     )
     copy_rows(conn, "staged", columns, rows)
@@ -441,8 +442,7 @@ def _write_changed(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) 
     )
     conn.execute(
         text(
-            f"with read_as as ({_KEEP_DIGESTS} select resource_id, digest, fingerprint from staged where digest is not null {_LAST_DIGEST})"
-            " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
+            "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)"
             " select resource_id, :account_id, :sync_run_id, event, changes, :seen_at from staged where event is not null"
         ),
         {"account_id": run.account_id, "sync_run_id": run.sync_run_id, "seen_at": run.started_at},

@@ -136,6 +136,11 @@ resources = Table(
         comment="Known from invoices alone: gone before the first listing",
     ),
     Column("fingerprint", LargeBinary, comment="Digest of everything the provider said that means something"),
+    Column(
+        "item_digest",
+        LargeBinary,
+        comment="Of the item's bytes as they came, and of the code that read them: one that looks the same need not be read again",
+    ),
     UniqueConstraint("account_id", "kind", "provider_id"),
     # What has been given up is many times what there is. A listing that changes nothing reads no row, only this.
     Index(
@@ -143,7 +148,7 @@ resources = Table(
         "account_id",
         "kind",
         postgresql_where=text("deleted_at is null"),
-        postgresql_include=["resource_id", "provider_id", "fingerprint", "stale_strike_count"],
+        postgresql_include=["provider_id", "item_digest", "stale_strike_count"],
     ),
     # Each page and each mart looks up the projects of its rows.
     Index("resources_projects_idx", "resource_id", postgresql_where=text("kind = 'project'")),
@@ -153,20 +158,20 @@ resources = Table(
     comment="Everything the account has or had, projects included; read it through cloud_resources and cloud_projects",
 )
 
-item_digests = Table(
-    "item_digests",
+item_lookalikes = Table(
+    "item_lookalikes",
     metadata,
-    # No foreign key: resources are never deleted, and this is written with each of them.
+    # No foreign key: resources are never deleted, and to look each up again costs as much as to write the row. So in the next two tables.
     Column("resource_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("digest", LargeBinary, nullable=False, comment="Of the item's bytes as they came, and of the code that reads them"),
-    Column("fingerprint", LargeBinary, nullable=False, comment="What they read as; where the resource has another, the digest is void"),
-    comment="How each resource's item looked when it was last read: one that looks the same need not be read again",
+    Column("item_digest", LargeBinary, nullable=False, comment="Like the one in resources"),
+    Column("fingerprint", LargeBinary, nullable=False, comment="What it reads as; where the resource has another, the digest is void"),
+    comment="The last item of a resource that looked otherwise than what its row was written from, and read the same",
 )
 
 resource_names = Table(
     "resource_names",
     metadata,
-    Column("resource_id", BigInteger, ForeignKey(_resource), primary_key=True),
+    Column("resource_id", BigInteger, primary_key=True, autoincrement=False),
     Column("name_key", Text, primary_key=True, comment="Case-folded, white space collapsed"),
     Column("name", Text, nullable=False),
     Column(
@@ -200,8 +205,8 @@ cloud_resource_events = Table(
     "cloud_resource_events",
     metadata,
     _id("event_id"),
-    Column("resource_id", BigInteger, ForeignKey(_resource), nullable=False, index=True),
-    Column("account_id", BigInteger, ForeignKey(_account), nullable=False),
+    Column("resource_id", BigInteger, nullable=False, index=True),
+    Column("account_id", BigInteger, nullable=False),
     Column("sync_run_id", BigInteger),
     Column("event", Text, nullable=False),
     Column("changes", JSONB, nullable=False, server_default=text("'{}'"), comment="field -> {before, after}"),

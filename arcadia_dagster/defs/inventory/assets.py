@@ -1,6 +1,6 @@
 """One asset for each kind that has a listing, and the walk of the projects. What a listing means to the ledger is not decided here."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from arcadia_dagster.defs.scheduling import fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
 from arcadia_dagster.digitalocean.inventory import Reading, create_project, list_kind, list_pool_members, walk_projects
-from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Sighting
+from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Sightings
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
 from arcadia_dagster.ledger.matching import is_waiting, rematch
 from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, SyncRun, begin, ever_listed, reconcile, set_aside
@@ -106,7 +106,7 @@ def _sync(
     if kind.name == "droplet_backup":
         listing = _without_images(ledger, account_id, listing)
     reading = Reading(kind, listing)
-    found: Collection[Sighting] = reading
+    found: Sightings = reading
     requests, error = reading.requests, reading.error
     unreadable = _never_readable(ledger, run, listing.error, per_region=kind.per_region)
     if unreadable and kind.also_in_walk:  # then the walk is the only source
