@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
@@ -210,7 +210,7 @@ def test_a_character_that_no_text_may_hold_is_refused_wherever_it_stands(kind):
                 read = KINDS[kind].read(item)
             except ValueError:
                 continue
-            assert not any("\0" in one for one in texts(asdict(read))), (outer, last, value)
+            assert not any("\0" in one for one in texts(msgspec.structs.asdict(read))), (outer, last, value)
 
 
 def test_items_that_were_put_aside_are_those_that_came():

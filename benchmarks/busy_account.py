@@ -8,11 +8,11 @@ days). Invoices are not written here: they go through billing.ingest. Does not b
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, text
 
 from arcadia_dagster.defs.scheduling import SCHEDULED

@@ -8,8 +8,8 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,8 +30,7 @@ EDITION = hashlib.blake2b(
 ).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """One thing the account has, as the ledger keeps it. Times are UTC; `monthly_price` is USD a month at list price."""
 
     provider_id: str
@@ -39,7 +38,7 @@ class Resource:
     region: str | None = None
     status: str | None = None
     tags: tuple[str, ...] = ()
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = {}
     monthly_price: Decimal | None = None
     own_project_id: str | None = None
     parent_kind: str | None = None
@@ -199,16 +198,17 @@ _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]*@")
 _steps = functools.cache(operator.methodcaller("split", "."))
 
 
-def _at(item: Any, path: str | None) -> Any:
-    return None if path is None else _inside(item, _steps(path))
-
-
-def _inside(item: Any, steps: Iterable[str]) -> Any:
-    for step in steps:
-        if not isinstance(item, dict):
+def _at(item: Mapping[str, Any], path: str | None) -> Any:
+    if path is None:
+        return None
+    if "." not in path:
+        return item.get(path)
+    value: Any = item
+    for step in _steps(path):
+        if not isinstance(value, dict):
             return None
-        item = item.get(step)
-    return item
+        value = value.get(step)
+    return value
 
 
 def _text(value: Any) -> str | None:
@@ -272,11 +272,14 @@ def _settled(value: Any) -> Any:
 
 
 def _settled_text(value: str) -> str:
-    return _USER_IN_URL.sub("", _storable(value)) if "://" in value else _storable(value)
+    if "\0" in value or "://" in value:
+        return _USER_IN_URL.sub("", str(_storable(value)))
+    return value
 
 
 def _settled_object(value: dict[str, Any]) -> dict[str, Any]:
-    return {_storable(key): inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
+    _storable("".join(value))
+    return {key: inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
 
 
 def _settled_list(value: list[Any]) -> list[Any]:
@@ -299,35 +302,35 @@ _SETTLE: Mapping[type, Callable[[Any], Any]] = {
 
 
 @functools.cache
-def _plan(paths: tuple[str, ...]) -> tuple[tuple[Sequence[str], ...], Mapping[str, tuple[str, ...]]]:
-    """These paths apart: the steps of those to a value, and what is wanted of each thing in a list."""
-    inside: dict[str, tuple[str, ...]] = {}
+def _plan(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
+    """These paths apart: the fields themselves, and what is wanted inside those that are objects and those that are lists of objects."""
+    fields: list[str] = []
+    objects: dict[str, tuple[str, ...]] = {}
+    lists: dict[str, tuple[str, ...]] = {}
     for path in paths:
-        outer, is_list, inner = path.partition("[].")
-        if is_list:
-            inside[outer] = (*inside.get(outer, ()), inner)
-    return tuple(_steps(path) for path in paths if "[]." not in path), inside
+        first, _, rest = path.partition(".")
+        if not rest:
+            fields.append(first)
+        elif first.endswith("[]"):
+            lists[first[:-2]] = (*lists.get(first[:-2], ()), rest)
+        else:
+            objects[first] = (*objects.get(first, ()), rest)
+    return tuple(fields), objects, lists
 
 
 def _pick(item: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
-    """The values at these paths and nothing else. `pools[].size` is the size of every pool in a list of them."""
-    kept: dict[str, Any] = {}
-    plain, inside = _plan(paths)
-    for steps in plain:
-        value = _inside(item, steps)
-        if value is not None:
-            _put(kept, steps, _settled(value))
-    for path, inner_paths in inside.items():
-        value = _at(item, path)
+    """The values at these paths and nothing else, settled. `pools[].size` is the size of every pool in a list of them."""
+    fields, objects, lists = _plan(paths)
+    kept = {name: _settled(value) for name in fields if (value := item.get(name)) is not None}
+    for name, inner in objects.items():
+        value = item.get(name)
+        if isinstance(value, dict) and (picked := _pick(value, inner)):
+            kept[name] = picked
+    for name, inner in lists.items():
+        value = item.get(name)
         if isinstance(value, list):
-            _put(kept, _steps(path), _settled([_pick(one, inner_paths) for one in value if isinstance(one, dict)]))
+            kept[name] = _settled([_pick(one, inner) for one in value if isinstance(one, dict)])
     return kept
-
-
-def _put(kept: dict[str, Any], steps: Sequence[str], value: Any) -> None:
-    for step in steps[:-1]:
-        kept = kept.setdefault(step, {})
-    kept[steps[-1]] = value
 
 
 _ROWS = (

@@ -38,7 +38,7 @@ def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterab
 
 
 def _line(row: Sequence[Any]) -> str:
-    cells = [value if type(value) is str else _TEXT_OF[type(value)](value) for value in row]
+    cells = [value if (kind := type(value)) is str else "" if value is None else _TEXT_OF[kind](value) for value in row]
     line = "\t".join(cells)
     if "" not in row and line.count("\t") < len(cells) and "\n" not in line and "\r" not in line and "\x01" not in line:
         return line + "\n"
@@ -57,7 +57,6 @@ def _array(values: Sequence[str]) -> str:
 
 
 _TEXT_OF: Mapping[type, Callable[[Any], str]] = {
-    type(None): lambda _: "",
     int: str,
     Decimal: str,
     bytes: lambda value: "\\x" + value.hex(),
