@@ -16,6 +16,7 @@ from arcadia_dagster.ledger.tables import metadata
 from arcadia_dagster_tests.books import Books, droplet, item
 
 REVISIONS = schema._revisions()
+OF_OLD_KEYS = ("cloud_accounts", "resources")  # what tables of older releases have foreign keys to, and those of today have not
 IDENTITIES = "select table_name, column_name from information_schema.columns where table_schema = 'arcadia' and is_identity = 'YES'"
 
 
@@ -65,7 +66,7 @@ def test_a_ledger_of_every_release_is_brought_up_with_all_that_is_in_it(engine, 
         conn.execute(text("create schema arcadia"))
         command.upgrade(alembic_config(conn), revision)
         there, here = columns(conn), columns(filled)
-        for table in metadata.sorted_tables:
+        for table in sorted(metadata.sorted_tables, key=lambda table: table.name not in OF_OLD_KEYS):
             common = [name for name in there.get(table.name, []) if name in here[table.name]]
             if common and table.name != "schema_views":
                 conn.execute(
