@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
-from psycopg.rows import namedtuple_row
+from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.kinds import Kind, Resource, Sightings, kind_named
@@ -517,13 +517,12 @@ def _states(conn: Connection, resource_ids: list[int]) -> dict[int, dict[str, An
     """What the ledger holds of these resources, as fields that `_difference` compares."""
     if not resource_ids:
         return {}
-    rows = conn.execute(
-        text(
-            "select resource_id, name, region, status, tags, attrs::text as attrs, monthly_price, own_project_id, parent_kind,"
-            " parent_provider_id, provider_created_at from arcadia.resources where resource_id = any(cast(:ids as bigint[]))"
-        ),
-        {"ids": resource_ids},
-    ).mappings()
+    query = (
+        "select resource_id, name, region, status, tags, attrs::text as attrs, monthly_price, own_project_id, parent_kind,"
+        " parent_provider_id, provider_created_at from arcadia.resources where resource_id = any(%s::bigint[])"
+    )
+    with driver(conn).cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, (resource_ids,)).fetchall()
     return {row["resource_id"]: {**row, "attrs": _decoder.decode(row["attrs"])} for row in rows}
 
 
@@ -536,7 +535,16 @@ def _difference(before: Mapping[str, Any], after: Resource) -> dict[str, dict[st
     pairs["tags"] = (sorted(before["tags"]), sorted(after.tags))
     for name in sorted({*before["attrs"], *after.attrs}):
         pairs[name] = (before["attrs"].get(name), after.attrs.get(name))
-    return {name: {"before": old, "after": new} for name, (old, new) in pairs.items() if _encoder.encode(old) != _encoder.encode(new)}
+    return {name: {"before": old, "after": new} for name, (old, new) in pairs.items() if _differ(old, new)}
+
+
+_PLAIN = (str, type(None), int, bool, Decimal, datetime)
+
+
+def _differ(old: Any, new: Any) -> bool:
+    if type(old) is type(new) and type(old) in _PLAIN:
+        return bool(old != new)
+    return _encoder.encode(old) != _encoder.encode(new)
 
 
 def _event(kind: Kind, changes: Mapping[str, Any]) -> str | None:
