@@ -162,8 +162,9 @@ def reconcile(
         active, missed, unsure = _compare(conn, run, seen)
         things = _Things(seen, unsure)
         counts = {"discovered": 0, "updated": 0, "restored": 0}
+        ever_seen = active > 0 or _any_known(conn, run)
         for ids in _batches(unsure):
-            known = _known(conn, run, ids)
+            known = _known(conn, run, ids) if ever_seen else {}
             _write_known(conn, run, known, things, counts)
             counts["discovered"] += _write_new(conn, run, things, [one for one in ids if one not in known])
         if counts["discovered"] + counts["restored"] >= MANY_ROWS:
@@ -228,6 +229,11 @@ def _active(conn: Connection, run: SyncRun, columns: str) -> Iterator[list[Any]]
         cursor.execute(query.encode(), (run.account_id, run.kind))
         while rows := cursor.fetchmany(_BATCH):
             yield rows
+
+
+def _any_known(conn: Connection, run: SyncRun) -> bool:
+    query = text("select exists (select from arcadia.resources where account_id = :account_id and kind = :kind)")
+    return bool(conn.execute(query, {"account_id": run.account_id, "kind": run.kind}).scalar_one())
 
 
 def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str, Any]:
