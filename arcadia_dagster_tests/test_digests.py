@@ -111,6 +111,16 @@ def test_a_new_edition_of_the_code_reads_everything_anew(engine, monkeypatch):
     assert (listing(DROPLET).updated, listing.asked) == (0, [])
 
 
+def test_a_new_edition_that_reads_the_same_renews_the_digest(engine, monkeypatch):
+    listing = Listings(engine)
+    listing(DROPLET)
+    monkeypatch.setattr(inventory, "EDITION", b"another!")
+    for asked in (["1"], []):
+        assert (listing(DROPLET).updated, listing.asked) == (0, asked)
+    assert listing.rows()[0].item_digest.endswith(b"another!")
+    assert listing.rows("select from arcadia.item_lookalikes join arcadia.resources using (resource_id) where account_id = :a") == []
+
+
 def test_a_field_that_another_listing_adds_is_part_of_the_item(engine):
     listing = Listings(engine)
     listing(DROPLET)

@@ -244,8 +244,9 @@ def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str,
     # was prepared when it was empty reads all of it for each batch.
     query = (
         "select r.* from unnest(%s::text[]) as wanted (id) cross join lateral (select provider_id, resource_id, fingerprint,"
-        " stale_strike_count, last_struck_at, deleted_at is not null as gone, (select item_digest from arcadia.item_lookalikes l"
-        " where l.resource_id = resources.resource_id and l.fingerprint = resources.fingerprint) as lookalike from arcadia.resources"
+        " item_digest, stale_strike_count, last_struck_at, deleted_at is not null as gone, (select l.item_digest"
+        " from arcadia.item_lookalikes l where l.resource_id = resources.resource_id and l.fingerprint = resources.fingerprint"
+        ") as lookalike from arcadia.resources"
         " where account_id = %s and kind = %s and provider_id = wanted.id offset 0) r"
     )
     with driver(conn).cursor(row_factory=namedtuple_row) as cursor:
@@ -280,14 +281,20 @@ class _Things:
         digest = self._seen.digests[one]
         return None if digest is None else digest + self._seen.edition
 
+    def is_of_today(self, digest: bytes | None) -> bool:
+        """Whether it is of what this edition of the code read."""
+        return digest is not None and digest.endswith(self._seen.edition)
+
     def read(self, ids: Iterable[str]) -> Iterator[_Seen]:
         for one in ids:
             try:
                 item = self._read(one)
-                yield _Seen(item, self.digest(one), _fingerprint(item))
+                seen = _Seen(item, self.digest(one), _fingerprint(item))
             except ValueError as problem:
                 self.error = self.error or str(problem)
                 self.unreadable += 1
+            else:
+                yield seen
 
 
 def _fingerprint(item: Resource) -> bytes:
@@ -314,11 +321,12 @@ _STATE = (
 def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], things: _Things, counts: dict[str, int]) -> None:
     """Update what changed, restore what came back, reset strikes; `counts` is brought up to date.
 
-    Only these rows travel to the database: of what reads as it did before, no more than the digest.
+    Only these rows travel to the database: of what reads as it did before, no more than the digest. It is written beside the row, which is
+    many times as long; into the row only where that has none by this edition of the code, or every listing would look beside all rows.
     """
-    kind = kind_named(run.kind)
     forgiven: list[int] = []
-    lookalikes: list[tuple[int, bytes, bytes]] = []
+    lookalikes: list[tuple[int, bytes | None, bytes]] = []
+    outdated: list[tuple[int, bytes | None]] = []
     changed: list[tuple[_Seen, Any]] = []
     for one in things.read(id for id, row in known.items() if not _looks_alike(row, things.digest(id))):
         row = known[one.item.provider_id]
@@ -327,25 +335,14 @@ def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], thing
             continue
         if row.stale_strike_count:
             forgiven.append(row.resource_id)
-        if one.digest is not None:
+        if one.digest in (None, row.item_digest):
+            continue
+        if things.is_of_today(row.item_digest):
             lookalikes.append((row.resource_id, one.digest, one.fingerprint))
+        else:
+            outdated.append((row.resource_id, one.digest))
 
-    rows: list[tuple[Any, ...]] = []
-    renamed: list[tuple[int, str]] = []
-    before = _states(conn, [row.resource_id for _, row in changed])
-    for one, row in changed:
-        changes = _difference(before[row.resource_id], one.item)
-        event = "restored" if row.gone else _event(kind, changes)
-        if event == "drift_detected" and bytes(row.fingerprint or b"") == _fingerprint(placeholder(one.item.provider_id)):
-            event = "updated"  # nothing drifted: no more than a URN was known
-        if event is not None:
-            counts["restored" if row.gone else "updated"] += 1
-        rows.append((row.resource_id, *_state(one), event, _encoder.encode(changes).decode()))
-        if row.gone or "name" in changes:
-            renamed.append((row.resource_id, one.item.name))
-
-    _write_changed(conn, run, rows)
-    _rename(conn, run, renamed)
+    _write_changed(conn, run, changed, counts)
     if forgiven:
         conn.execute(
             text(
@@ -363,6 +360,15 @@ def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], thing
                 " on conflict (resource_id) do update set item_digest = excluded.item_digest, fingerprint = excluded.fingerprint"
             ),
             {"ids": [*ids], "digests": [*digests], "fingerprints": [*fingerprints]},
+        )
+    if outdated:
+        ids, digests = zip(*outdated, strict=True)
+        conn.execute(
+            text(
+                "update arcadia.resources r set item_digest = d.item_digest from unnest(cast(:ids as bigint[]), cast(:digests as bytea[]))"
+                " as d (resource_id, item_digest) where r.resource_id = d.resource_id"
+            ),
+            {"ids": [*ids], "digests": [*digests]},
         )
 
 
@@ -426,18 +432,32 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
     return len(names)
 
 
-def _write_changed(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) -> None:
-    """`rows` hold what `staged` is made of, below."""
-    if not rows:
+def _write_changed(conn: Connection, run: SyncRun, changed: list[tuple[_Seen, Any]], counts: dict[str, int]) -> None:
+    """`changed` are things with the rows that `_known` has of them."""
+    if not changed:
         return
-    columns = ("resource_id", *_STATE, "event", "changes")
+    kind = kind_named(run.kind)
+    rows: list[tuple[Any, ...]] = []
+    renamed: list[tuple[int, str]] = []
+    before = _states(conn, [row.resource_id for _, row in changed])
+    for one, row in changed:
+        changes = _difference(before[row.resource_id], one.item)
+        event = "restored" if row.gone else _event(kind, changes)
+        if event == "drift_detected" and bytes(row.fingerprint or b"") == _fingerprint(placeholder(one.item.provider_id)):
+            event = "updated"  # nothing drifted: no more than a URN was known
+        if event is not None:
+            counts["restored" if row.gone else "updated"] += 1
+        rows.append((row.resource_id, *_state(one), event, _encoder.encode(changes).decode()))
+        if row.gone or "name" in changes:
+            renamed.append((row.resource_id, one.item.name))
+
     conn.execute(
         text(
             f"create temp table staged on commit drop as select resource_id, {', '.join(_STATE)}, ''::text as event,"
             " '{}'::jsonb as changes from arcadia.resources with no data"
         )
     )
-    copy_rows(conn, "staged", columns, rows)
+    copy_rows(conn, "staged", ("resource_id", *_STATE, "event", "changes"), rows)
     conn.execute(
         text(
             f"update arcadia.resources r set {', '.join(f'{column} = s.{column}' for column in _STATE)},"
@@ -454,6 +474,7 @@ def _write_changed(conn: Connection, run: SyncRun, rows: list[tuple[Any, ...]]) 
         {"account_id": run.account_id, "sync_run_id": run.sync_run_id, "seen_at": run.started_at},
     )
     conn.execute(text("drop table staged"))
+    _rename(conn, run, renamed)
 
 
 def _rename(conn: Connection, run: SyncRun, renamed: list[tuple[int, str]]) -> None:
