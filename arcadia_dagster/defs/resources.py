@@ -130,13 +130,9 @@ def failure(problem: ProviderError) -> dg.Failure:
     return dg.Failure(str(problem), allow_retries=passing)
 
 
-@dg.definitions
-def resources() -> dg.Definitions:
-    """Resources are not found by name; this hands them to every asset."""
-    return dg.Definitions(
-        resources={
-            "inventory_api": DigitalOcean(purpose="inventory"),
-            "billing_api": DigitalOcean(purpose="billing"),
-            "ledger": Ledger(),
-        }
-    )
+# Resources are not found by name, as what else is defined here is: `definitions.py` hands these to every asset.
+RESOURCES = {
+    "inventory_api": DigitalOcean(purpose="inventory"),
+    "billing_api": DigitalOcean(purpose="billing"),
+    "ledger": Ledger(),
+}
