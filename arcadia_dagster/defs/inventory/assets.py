@@ -175,7 +175,7 @@ def _follow_up(ledger: Ledger, account_id: int, changes: Changes, sync_run_id: i
     """What follows from a change of the inventory, at once: where things belong, and lines that can be matched now.
 
     Each looks at all that the account has, so a listing that changed nothing leaves both as they are, unless a run that was killed left
-    them to it. Whose the tombstones are is looked at once a sync, by the walk of the projects.
+    them to it. The walk of the projects attributes once a sync in any case, tombstones too.
     """
     if changes.any or is_waiting(ledger.engine, account_id):
         attribute(ledger.engine, account_id, internal_project=settings.internal_project(), sync_run_id=sync_run_id, gone_too=False)
