@@ -4,34 +4,115 @@ The address is read from the environment in every process that opens the instanc
 the arguments of Dagster's child processes. Needs DAGSTER_POSTGRES_URL, ARCADIA_DATABASE_URL or neither, alike in all of them.
 """
 
-import math
 import os
-import time
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
+from dagster import DagsterEventType, EventLogEntry
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.storage.event_log import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
+from sqlalchemy import Connection, create_engine, func, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from arcadia_dagster import settings
-from arcadia_dagster.ledger.schema import DatabaseDown, place, reason
+from arcadia_dagster.ledger.schema import DatabaseDown, place, reason, replace_what_has_ended
 
 _LOCK = 7_236_894_351_023  # not the ledger's
-_IDLE = 1.0  # seconds
+_MOMENT = 1.0  # seconds
+# What a step says of what it has made. It says that it has ended at once after that.
+_OF_ONE_STEP = {
+    DagsterEventType.STEP_INPUT,
+    DagsterEventType.LOADED_INPUT,
+    DagsterEventType.STEP_OUTPUT,
+    DagsterEventType.HANDLED_OUTPUT,
+    DagsterEventType.ASSET_OBSERVATION,
+    DagsterEventType.ASSET_MATERIALIZATION,
+    DagsterEventType.ASSET_CHECK_EVALUATION,
+}
+
+
+class _OfThread(threading.local):
+    """What a thread, which executes one run at most, has not stored yet, and what it is storing by."""
+
+    def __init__(self) -> None:
+        self.held: list[EventLogEntry] = []
+        self.storing: Connection | None = None
 
 
 class _EventLog(PostgresEventLogStorage):
-    """Dagster's event log, which does not ask the database again which tables and columns it has.
+    """Dagster's event log, which stores what a step has made together with its end, in one transaction.
 
-    Dagster asks for each event that it stores; what has been migrated stays so for as long as a process lives.
+    Dagster stores each event by itself, in two statements or six. A process that is killed leaves of a step that had not ended no more
+    than that it had begun, and what it said more than a moment before.
+
+    Nor does it ask the database for each event which tables and columns it has; what has been migrated stays so for as long as a process
+    lives.
     """
 
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         self._there: set[str] = set()
+        self._mine = _OfThread()
+
+    def store_event(self, event: EventLogEntry) -> None:
+        held = self._mine.held
+        held.append(event)
+        said = event.dagster_event
+        of_step = said is not None and said.step_key is not None and said.event_type in _OF_ONE_STEP
+        if not of_step or event.timestamp - held[0].timestamp > _MOMENT:
+            self._store_held()
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        self._mine.held += events
+        self._store_held()
+
+    def _store_held(self) -> None:
+        events, self._mine.held = self._mine.held, []
+        if not events:
+            return
+        try:
+            with ExitStack() as stack:
+                connection = stack.enter_context(super()._connect())
+                if len(events) > 1:  # all or none
+                    stack.enter_context(connection.execution_options(isolation_level="READ COMMITTED").begin())
+                self._mine.storing = connection
+                stack.callback(setattr, self._mine, "storing", None)
+                self._store(connection, events)
+        except Exception:  # such as a connection that was lost
+            for event in events:
+                super().store_event(event)
+
+    def _store(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
+        """Store events as Dagster's `store_event` does, but for the NOTIFY that nobody listens to."""
+        table = SqlEventLogStorageTable
+        insert = table.insert().returning(table.c.id, sort_by_parameter_order=True)
+        if all(event.dagster_event and event.dagster_event.step_key for event in events):
+            # The disk is not waited for: it is when the run's own end is stored, and has all that was stored before it by then.
+            insert = insert.returning(func.set_config("synchronous_commit", "off", True))
+        ids = connection.execute(insert, [self._event_to_row(event) for event in events]).scalars().all()
+        for event, event_id in zip(events, ids, strict=True):
+            if event.dagster_event is None:
+                continue
+            if event.dagster_event_type in ASSET_EVENTS and event.dagster_event.asset_key:
+                self._store_asset_event_tags(connection, [event], [event_id])
+                self._store_asset_event(connection, event, event_id)
+            if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, event_id)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        """The connection for each of Dagster's statements. Those that ask find what was held, an event's own go where it is stored."""
+        self._store_held()
+        if self._mine.storing is not None:
+            yield self._mine.storing
+            return
+        with super()._connect() as connection:
+            yield connection
 
     def has_table(self, table_name: str) -> bool:
         if table_name not in self._there and super().has_table(table_name):
@@ -45,6 +126,7 @@ class _EventLog(PostgresEventLogStorage):
         return column in self._there
 
     def dispose(self) -> None:
+        self._store_held()
         super().dispose()
         self._engine.dispose()
 
@@ -58,9 +140,10 @@ class LedgerStorage(DagsterPostgresStorage):
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
         self._event_log_storage = _EventLog(postgres_url)
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")  # what a run intends comes as one batch, where Dagster is told a size
         # More are opened for threads that ask at the same time, and closed again.
         engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1)
-        _replace_what_has_ended(engine)
+        replace_what_has_ended(engine)
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine
@@ -86,23 +169,6 @@ class LedgerStorage(DagsterPostgresStorage):
                 return cls(address, inst_data=inst_data)
         except DBAPIError as error:
             raise DatabaseDown(f"cannot use the database of Dagster's runs at {place(url)}: {reason(error)}") from error
-
-
-def _replace_what_has_ended(engine: Engine) -> None:
-    """Have a connection that was idle tried before it is used. The pool's own ping would be one more statement for each of hundreds."""
-
-    @event.listens_for(engine, "checkin")
-    def used(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        record.info["used_at"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def tried(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
-        if time.monotonic() - record.info.get("used_at", math.inf) < _IDLE:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise DisconnectionError from error  # the pool connects anew
 
 
 def _make_schema(connection: Connection) -> None:

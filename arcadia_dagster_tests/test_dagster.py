@@ -1,6 +1,7 @@
 """The code location as Dagster runs it: assets against the simulated account, checks, schedules, the sensor and retention."""
 
 import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from sqlalchemy import select, text
 
 from arcadia_dagster.definitions import defs
 from arcadia_dagster.defs.billing.jobs import neighbours, range_tags, uningested_invoices, waiting_invoices
+from arcadia_dagster.defs.inventory import assets
 from arcadia_dagster.defs.resources import Ledger
 from arcadia_dagster.defs.scheduling import process_tags
 from arcadia_dagster.demo import items
@@ -20,6 +22,7 @@ from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.showcase import showcase_account
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.ledger.attribution import attribute
 from arcadia_dagster.ledger.reconcile import begin, placeholder, reconcile
 
 DEFINITIONS = defs()
@@ -509,6 +512,31 @@ def test_a_database_that_is_down_is_one_sentence(sky, monkeypatch):
     sentence = failures(sky.run("sync_snapshots"))["snapshots"]
     assert "127.0.0.1:1/ledger" in sentence
     assert "hunter2" not in sentence
+
+
+def test_a_listing_attributes_where_something_changed_or_a_killed_run_left_it_to_do_so(sky, monkeypatch):
+    calls = []
+
+    def spied(*given, gone_too=True, **named):
+        calls.append("walk" if gone_too else "listing")
+        return attribute(*given, gone_too=gone_too, **named)
+
+    monkeypatch.setattr(assets, "attribute", spied)
+    sky.run("sync_inventory")
+    assert len(calls) > 2
+    calls.clear()
+    sky.run("sync_inventory")
+    assert calls == ["listing", "walk"]  # before the walk is recorded, and after
+
+    sky.account.domains = [*sky.account.domains, items.domain("late.example")]
+    with monkeypatch.context() as killed:
+        killed.setattr(assets, "_follow_up", lambda *_: sys.exit("killed"))
+        assert not sky.run("sync_inventory", assets=["domains"]).success
+    calls.clear()
+    assert sky.run("sync_inventory", assets=["domains"]).success
+    assert calls == ["listing"]
+    sky.run("sync_inventory", assets=["domains"])
+    assert calls == ["listing"]
 
 
 def test_a_project_that_is_deleted_does_not_fail_the_walks_until_it_is_tombstoned(messy):

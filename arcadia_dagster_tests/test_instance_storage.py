@@ -75,6 +75,124 @@ def test_a_connection_is_kept_is_replaced_when_it_is_lost_and_closed_at_the_end(
         assert connection.scalar(text(left)) == 0
 
 
+@dg.asset(check_specs=[dg.AssetCheckSpec("is_there", asset="checked")])
+def checked():
+    yield dg.AssetCheckResult(passed=True)
+    yield dg.MaterializeResult()
+
+
+STEPS = ["STEP_START", "STEP_OUTPUT", "ASSET_CHECK_EVALUATION", "STEP_OUTPUT", "ASSET_MATERIALIZATION", "STEP_SUCCESS"]
+
+
+def of_steps(instance, run_id):
+    said = [(entry.step_key, entry.dagster_event.event_type_value) for entry in instance.all_logs(run_id) if entry.dagster_event]
+    return [(step, kind) for step, kind in said if kind in STEPS]
+
+
+def test_what_a_step_has_made_is_stored_with_its_end(storage_url):
+    with dg.DagsterInstance.get() as instance:
+        result = dg.materialize([checked], instance=instance)
+    with dg.DagsterInstance.get() as again:
+        assert of_steps(again, result.run_id) == [("checked", kind) for kind in STEPS]
+        entries = again.all_logs(result.run_id)
+        assert entries == sorted(entries, key=lambda entry: entry.timestamp)
+        (record,) = again.get_asset_records([checked.key])
+        assert record.asset_entry.last_materialization_record.run_id == result.run_id
+        assert again.event_log_storage.get_event_tags_for_asset(checked.key)
+        (check_key,) = checked.check_keys
+        (execution,) = again.event_log_storage.get_asset_check_execution_history(check_key, limit=2)
+        assert (execution.status.value, execution.run_id) == ("SUCCEEDED", result.run_id)
+
+
+def test_a_step_takes_few_statements(storage_url):
+    def nothing() -> None:
+        pass
+
+    assets = [dg.asset(name=f"number_{number}")(nothing) for number in range(10)]
+    with dg.DagsterInstance.get() as instance:
+        dg.materialize(assets, instance=instance)
+        statements = []
+        event.listen(instance.event_log_storage._engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+        dg.materialize(assets, instance=instance)
+    assert len([one for one in statements if one.startswith("INSERT INTO event_logs")]) < 2 * len(assets) + 10
+    assert not [one for one in statements if one.startswith("NOTIFY")]
+
+
+def test_who_asks_finds_what_is_held_and_who_reads_the_log_does_not_wait_for_long(storage_url):
+    found = {}
+
+    @dg.multi_asset(specs=[dg.AssetSpec("first"), dg.AssetSpec("second"), dg.AssetSpec("third")])
+    def slow(context):
+        def seen_by(who, key):
+            return who.get_latest_materialization_event(dg.AssetKey(key)) is not None
+
+        yield dg.MaterializeResult("first")
+        with dg.DagsterInstance.get() as other:
+            found["not yet"] = seen_by(other, "first")
+            found["asked for"] = seen_by(context.instance, "first")
+            found["asked for, seen by others"] = seen_by(other, "first")
+            yield dg.MaterializeResult("second")
+            context.log.info("A message is stored at once, and what came before it.")
+            found["before a message"] = seen_by(other, "second")
+            time.sleep(1.1)
+            yield dg.MaterializeResult("third")
+            found["soon after"] = seen_by(other, "third")
+
+    with dg.DagsterInstance.get() as instance:
+        assert dg.materialize([slow], instance=instance).success
+    assert not found.pop("not yet")
+    assert set(found) == {"asked for", "asked for, seen by others", "before a message", "soon after"}
+    assert found.pop("soon after") is False  # it is held for a moment, counted from the first that is
+    assert all(found.values())
+
+
+KILLED = """
+import os, signal, sys
+import dagster as dg
+
+@dg.asset
+def done():
+    return dg.MaterializeResult()
+
+@dg.asset(deps=[done])
+def killed(context):
+    yield dg.MaterializeResult()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with dg.DagsterInstance.get() as instance:
+    dg.materialize([done, killed], instance=instance)
+"""
+
+
+def test_of_a_process_that_is_killed_all_steps_that_ended_are_there(storage_url):
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False, capture_output=True).returncode == -9
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert of_steps(instance, run.run_id) == [
+            ("done", "STEP_START"),
+            ("done", "STEP_OUTPUT"),
+            ("done", "ASSET_MATERIALIZATION"),
+            ("done", "STEP_SUCCESS"),
+            ("killed", "STEP_START"),
+        ]
+
+
+def test_a_connection_that_is_lost_within_a_step_loses_no_event(storage_url):
+    @dg.asset(check_specs=[dg.AssetCheckSpec("is_there", asset="unlucky")])
+    def unlucky(context):
+        yield dg.AssetCheckResult(passed=True)
+        (pid,) = backends(context.instance)
+        engine = create_engine(storage_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        yield dg.MaterializeResult()
+
+    with dg.DagsterInstance.get() as instance:
+        result = dg.materialize([unlucky], instance=instance)
+        assert result.success
+        assert of_steps(instance, result.run_id) == [("unlucky", kind) for kind in STEPS]
+
+
 def test_threads_that_ask_at_once_do_not_wait_for_each_other(storage_url):
     with dg.DagsterInstance.get() as instance, contextlib.ExitStack() as held:
         for storage in [instance.event_log_storage, instance.run_storage] * 4:

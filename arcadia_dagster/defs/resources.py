@@ -81,7 +81,7 @@ class Ledger(dg.ConfigurableResource[None]):
     """The ledger's database; its schema is made or migrated at first use."""
 
     _engine: Engine | None = PrivateAttr(default=None)
-    _noted: dict[tuple[str, str], int] = PrivateAttr(default_factory=dict)
+    _known: dict[tuple[str, str | None], int] = PrivateAttr(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -96,11 +96,11 @@ class Ledger(dg.ConfigurableResource[None]):
     def account(self, api: DigitalOcean, name: str | None = None) -> int:
         """The account_id of the team that the token leads to: that of the run's account, or of the one of this name in the accounts' file.
 
-        Where there are several, it is noted where each of their tokens leads to, once in a run.
+        It is looked up once in a run; where there are several accounts, it is noted then where each of their tokens leads to.
         """
         name = name or api.account
-        if name is not None and (api.purpose, name) in self._noted:
-            return self._noted[api.purpose, name]
+        if (api.purpose, name) in self._known:
+            return self._known[api.purpose, name]
         try:
             try:
                 team = api.client_of(name).account()
@@ -113,12 +113,12 @@ class Ledger(dg.ConfigurableResource[None]):
         account_id = account_of_team(self.engine, team_uuid=team.team_uuid, name=team.name)
         if name is not None:
             note_account(self.engine, name, api.purpose, account_id)
-            self._noted[api.purpose, name] = account_id
+        self._known[api.purpose, name] = account_id
         return account_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Close the connections."""
-        self._noted.clear()
+        self._known.clear()
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
@@ -130,13 +130,9 @@ def failure(problem: ProviderError) -> dg.Failure:
     return dg.Failure(str(problem), allow_retries=passing)
 
 
-@dg.definitions
-def resources() -> dg.Definitions:
-    """Resources are not found by name; this hands them to every asset."""
-    return dg.Definitions(
-        resources={
-            "inventory_api": DigitalOcean(purpose="inventory"),
-            "billing_api": DigitalOcean(purpose="billing"),
-            "ledger": Ledger(),
-        }
-    )
+# Resources are not found by name, as what else is defined here is: `definitions.py` hands these to every asset.
+RESOURCES = {
+    "inventory_api": DigitalOcean(purpose="inventory"),
+    "billing_api": DigitalOcean(purpose="billing"),
+    "ledger": Ledger(),
+}

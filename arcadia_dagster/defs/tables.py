@@ -1,6 +1,7 @@
 """What a person sees of the ledger's tables in the Dagster UI: column schemas, and a few rows as a Markdown table."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -9,20 +10,22 @@ from sqlalchemy import Engine, Row, Table, text
 
 def table_metadata(table: Table, name: str | None = None) -> dict[str, Any]:
     """The definition metadata of an asset that fills `table` (or the view `name` over it)."""
-    return {
-        "dagster/table_name": f"arcadia.{name or table.name}",
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    name=column.name,
-                    type=str(column.type).lower(),
-                    description=column.comment,
-                    constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
-                )
-                for column in table.columns
-            ]
-        ),
-    }
+    return {"dagster/table_name": f"arcadia.{name or table.name}", "dagster/column_schema": _schema(table)}
+
+
+@cache  # dozens of assets fill one table
+def _schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type).lower(),
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
+            )
+            for column in table.columns
+        ]
+    )
 
 
 def preview(engine: Engine, query: str, values: Mapping[str, Any] | None = None) -> dg.MarkdownMetadataValue:

@@ -11,7 +11,9 @@ from arcadia_dagster.defs.resources import Ledger
 from arcadia_dagster.defs.scheduling import INGESTS, busy_accounts, reason_to_skip, schedule, still_busy
 from arcadia_dagster.ledger.accounts import accounts_of
 
-record_balance = dg.define_asset_job("record_balance", selection=["balance_snapshots"], description="One reading of the account's balance.")
+record_balance = dg.define_asset_job(
+    "record_balance", selection=dg.AssetSelection.assets("balance_snapshots"), description="One reading of the account's balance."
+)
 discover_invoices = dg.define_asset_job(
     "discover_invoices",
     selection=dg.AssetSelection.assets("invoices", "invoice_preview")
@@ -26,7 +28,7 @@ discover_invoices = dg.define_asset_job(
 )
 ingest_invoices = dg.define_asset_job(
     INGESTS,
-    selection=["cost_lines", "matched_cost_lines"],
+    selection=dg.AssetSelection.assets("cost_lines", "matched_cost_lines"),
     description="Documents, lines and matches of the invoices that its partitions name; any number of them in one run.",
 )
 

@@ -12,7 +12,9 @@ from arcadia_dagster.defs.resources import Ledger
 from arcadia_dagster.defs.scheduling import reason_to_skip, schedule
 
 export_focus = dg.define_asset_job(
-    "export_focus", selection=["focus_export"], description="The FOCUS files of its partitions; any number of months in one run."
+    "export_focus",
+    selection=dg.AssetSelection.assets("focus_export"),
+    description="The FOCUS files of its partitions; any number of months in one run.",
 )
 
 
@@ -53,7 +55,7 @@ def changed_months(context: dg.SensorEvaluationContext, ledger: Ledger) -> dg.Se
 
 write_report = dg.define_asset_job(
     "write_report",
-    selection=["cost_report"],
+    selection=dg.AssetSelection.assets("cost_report"),
     description="The costs as one HTML page, of what the ledger holds by then.",
 )
 

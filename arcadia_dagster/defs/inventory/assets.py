@@ -11,7 +11,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.defs.accounts import ACCOUNTS, account_partitions
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.scheduling import fresh
-from arcadia_dagster.defs.tables import bars, preview, table_metadata
+from arcadia_dagster.defs.tables import as_markdown, bars, table_metadata
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
 from arcadia_dagster.digitalocean.inventory import Reading, create_project, list_kind, list_pool_members, walk_projects
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Sightings
@@ -141,20 +141,7 @@ def _sync(
         raise failure(listing.error)
     if reading.error is not None:
         raise dg.Failure(reading.error, metadata=metadata, allow_retries=False)
-    yield dg.MaterializeResult(
-        metadata={
-            **metadata,
-            "dagster/row_count": _active(ledger, account_id, kind.name),
-            "newest": preview(
-                ledger.engine,
-                # Not of those that are gone: after years they are many, and this is asked for all day.
-                "select name, provider_id, region, status, to_char(provider_created_at, 'YYYY-MM-DD') as created"
-                " from arcadia.resources where account_id = :account_id and kind = :kind and deleted_at is null and not billing_only"
-                " order by provider_created_at desc nulls last, name limit 10",
-                {"account_id": account_id, "kind": kind.name},
-            ),
-        }
-    )
+    yield dg.MaterializeResult(metadata={**metadata, **_what_there_is(ledger, account_id, kind.name)})
 
 
 def _never_readable(ledger: Ledger, run: SyncRun, problem: ProviderError | None, *, per_region: bool = False) -> bool:
@@ -184,25 +171,28 @@ def _changes_metadata(changes: Changes, requests: int) -> dict[str, Any]:
     return {**vars(changes), "requests": requests}
 
 
-def _follow_up(ledger: Ledger, account_id: int, changes: Changes, sync_run_id: int, *, gone_too: bool = False) -> None:
+def _follow_up(ledger: Ledger, account_id: int, changes: Changes, sync_run_id: int) -> None:
     """What follows from a change of the inventory, at once: where things belong, and lines that can be matched now.
 
-    Whose the tombstones are is looked at once a sync, by the walk of the projects.
+    Each looks at all that the account has, so a listing that changed nothing leaves both as they are, unless a run that was killed left
+    them to it. The walk of the projects attributes once a sync in any case, tombstones too.
     """
-    internal = settings.internal_project()
-    attribute(ledger.engine, account_id, internal_project=internal, sync_run_id=sync_run_id, gone_too=gone_too)
-    if changes.any or is_waiting(ledger.engine, account_id):  # a run that was killed may have left it to this one
+    if changes.any or is_waiting(ledger.engine, account_id):
+        attribute(ledger.engine, account_id, internal_project=settings.internal_project(), sync_run_id=sync_run_id, gone_too=False)
         rematch(ledger.engine, account_id)
 
 
-def _active(ledger: Ledger, account_id: int, kind: str) -> int:
+def _what_there_is(ledger: Ledger, account_id: int, kind: str) -> dict[str, Any]:
+    """How many of a kind are active, and the newest of them. Those that are gone are many after years, and this is asked for all day."""
+    active = "from arcadia.resources where account_id = :account_id and kind = :kind and deleted_at is null"
+    newest = (
+        f"select name, provider_id, region, status, to_char(provider_created_at, 'YYYY-MM-DD') as created {active}"
+        " order by provider_created_at desc nulls last, name limit 10"
+    )
+    values = {"account_id": account_id, "kind": kind}
     with ledger.engine.connect() as conn:
-        return int(
-            conn.execute(
-                text("select count(*) from arcadia.resources where account_id = :a and kind = :k and deleted_at is null"),
-                {"a": account_id, "k": kind},
-            ).scalar_one()
-        )
+        count = conn.execute(text(f"select count(*) {active}"), values).scalar_one()
+        return {"dagster/row_count": count, "newest": as_markdown(conn.execute(text(newest), values).all())}
 
 
 def _with_pools(context: dg.AssetExecutionContext, client: Client, ledger: Ledger, account_id: int, listing: Listing) -> Listing:
@@ -294,6 +284,9 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
     """Walk the projects, record memberships and placeholders, attribute everything."""
     account_id, client = ledger.account(inventory_api), inventory_api.client
     run = begin(ledger.engine, account_id=account_id, kind=WALK, dagster_run_id=context.run.run_id)
+    internal = settings.internal_project()
+    # What was seen since the last walk and is in no project any more: the next walk would be taken for proof that it has not been seen.
+    attribute(ledger.engine, account_id, internal_project=internal, sync_run_id=run.sync_run_id, gone_too=False)
     with ledger.engine.connect() as conn:
         projects = conn.execute(
             text(
@@ -327,7 +320,9 @@ def project_resources(context: dg.AssetExecutionContext, config: SyncConfig, inv
         by_kind, withheld = {}, str(problem)
     names = [name for name in vars(Changes()) if name != "seen"]
     changes = Changes(seen=len(walk.memberships), **{name: sum(getattr(one, name) for one in by_kind.values()) for name in names})
-    _follow_up(ledger, account_id, changes, run.sync_run_id, gone_too=True)
+    attribute(ledger.engine, account_id, internal_project=internal, sync_run_id=run.sync_run_id)
+    if changes.any or is_waiting(ledger.engine, account_id):
+        rematch(ledger.engine, account_id)
     metadata = _changes_metadata(changes, walk.requests)
     yield _completeness(metadata, walk.error, unreadable=unreadable)
     if unreadable and withheld is None:
