@@ -626,12 +626,11 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     there_are = conn.execute(
         text(
-            "select count(*) > :many as many, coalesce(bool_or(billed_id is not null), false) as ids,"
-            " coalesce(bool_or(charge <> 'resource'), false) as others, max(ended_at) as end_at from billed_line"
-        ),
-        {"many": MANY_ROWS},
+            "select count(*) as lines, count(*) filter (where charge = 'resource') as of_resources, count(billed_id) as ids,"
+            " max(ended_at) as end_at from billed_line"
+        )
     ).one()
-    if there_are.many:
+    if there_are.lines > MANY_ROWS:
         conn.execute(text(FOR_MANY_LINES))
     conn.execute(text("analyze billed_line (ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)"))
     before = conn.execute(
@@ -660,10 +659,11 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
         " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
         values,
+        count=there_are.of_resources,
         columns=columns,
         into=f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})",
     )
-    if there_are.others:
+    if there_are.lines > there_are.of_resources:
         conn.execute(
             text(
                 f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
@@ -690,7 +690,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         {"end_at": there_are.end_at, "invoice_uuid": invoice_uuid},
     )
     conn.execute(text(_QUEUE_OLDER), values)
-    if there_are.many:
+    if there_are.lines > MANY_ROWS:
         conn.execute(
             text(
                 "analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, ordinal, kind, look_up, name_key, provider_resource_id,"
