@@ -319,8 +319,8 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
 
             def lines() -> Iterator[InvoiceLine]:
                 for line in printed.lines:
-                    if line.started_at is not None:
-                        months[line.started_at.year, line.started_at.month] += 1
+                    if (started_at := line.started_at) is not None:
+                        months[started_at.year, started_at.month] += 1
                     yield line
 
             reading = Reading(lines, to_compare=False)
@@ -425,9 +425,7 @@ _FORMAT = (
 def _row(line: InvoiceLine) -> str:
     """A line as a row of _STAGED."""
     hours = "" if line.hours is None else line.hours
-    texts = _texts(
-        line.product, line.group_description, line.description, line.amount < 0, line.resource_id or "", line.resource_uuid or ""
-    )
+    texts = _texts(line.product, line.group_description, line.description, line.amount < 0, line.resource_id, line.resource_uuid)
     return (
         f"{texts}\t{line.ordinal}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{hours!s}\t{line.amount!s}"
         f"\t{_shared_cells(line.project_name, line.category)}\n"
@@ -452,9 +450,10 @@ _shared_cells = lru_cache(maxsize=1024)(_cells)  # of texts that many lines have
 
 @lru_cache(maxsize=1024)
 def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
-    product: str, group_description: str, description: str, is_negative: bool, resource_id: str, resource_uuid: str
+    product: str, group_description: str, description: str, is_negative: bool, resource_id: str | None, resource_uuid: str | None
 ) -> str:
     """The cells that hold a line's texts and ids, and what they mean."""
+    resource_id, resource_uuid = resource_id or "", resource_uuid or ""
     has_id = bool(resource_id or resource_uuid)
     meaning = meaning_of(product, group_description, description, is_negative=is_negative, has_id=has_id)
     return _cells(
