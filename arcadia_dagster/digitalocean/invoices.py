@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from operator import attrgetter
 from typing import Any, BinaryIO
 
@@ -238,40 +238,44 @@ def _read_rows(stream: BinaryIO, names: list[str], header_line: int) -> Iterator
     with _text(stream) as text:
         for _ in islice(text, header_line):
             pass
-        reader = csv.reader(text, strict=True)
-        ordinal = 0
-        while True:
-            number = header_line + reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as problem:
-                raise InvoiceError(f"line {number}: the row that begins here is not CSV ({problem}); {_DOWNLOAD}") from None
-            if cells is None:
-                return
-            if (len(cells) != width or not cells[amount].strip()) and not "".join(cells).strip():
-                continue
-            if len(cells) != width:
+        number, ordinal, longest = header_line + 1, 1, csv.field_size_limit()
+        for row in text:
+            height = 1
+            if '"' in row or len(row) > longest:
+                reader = csv.reader(chain((row,), text), strict=True)
+                try:
+                    cells = next(reader)
+                except csv.Error as problem:
+                    raise InvoiceError(f"line {number}: the row that begins here is not CSV ({problem}); {_DOWNLOAD}") from None
+                height = reader.line_num
+            else:  # no need of a parser
+                cells = row.rstrip("\r\n").split(",")
+            if len(cells) == width:
+                cells.append("")
+                try:
+                    line = InvoiceLine(
+                        ordinal=ordinal,
+                        product=cells[product],
+                        group_description=cells[group],
+                        description=cells[description],
+                        hours=_read_hours(cells[hours]),
+                        started_at=_read_time(cells[start]),
+                        ended_at=_read_time(cells[end]),
+                        amount=_read_amount(cells[amount]),
+                        project_name=cells[project],
+                        category=cells[category],
+                    )
+                except InvoiceError as problem:
+                    if "".join(cells).strip():
+                        raise InvoiceError(f"line {number}: {problem} (in the row of {_shown(cells[description])}); {_DOWNLOAD}") from None
+                else:
+                    yield line
+                    ordinal += 1
+            elif "".join(cells).strip():
                 raise InvoiceError(
                     f"line {number}: {_shown(','.join(cells))} has {len(cells)} cells where the header has {width}; {_DOWNLOAD}"
                 )
-            cells.append("")
-            ordinal += 1
-            try:
-                line = InvoiceLine(
-                    ordinal=ordinal,
-                    product=cells[product],
-                    group_description=cells[group],
-                    description=cells[description],
-                    hours=_read_hours(cells[hours]),
-                    started_at=_read_time(cells[start]),
-                    ended_at=_read_time(cells[end]),
-                    amount=_read_amount(cells[amount]),
-                    project_name=cells[project],
-                    category=cells[category],
-                )
-            except InvoiceError as problem:
-                raise InvoiceError(f"line {number}: {problem} (in the row of {_shown(cells[description])}); {_DOWNLOAD}") from None
-            yield line
+            number += height
 
 
 def parse_items(items: Iterable[Any]) -> Iterator[InvoiceLine]:
@@ -394,7 +398,7 @@ def _shown(value: object) -> str:
 class Reading:
     """The lines of a document that can be read again, and what those that passed add up to, for `difference`.
 
-    `read` begins anew with each call. `count` and `total` (USD) are of the lines that the last iteration over this gave.
+    `read` begins anew with each call. `count` and `total` (USD) are of the lines that the last whole iteration over this gave.
     """
 
     def __init__(self, read: Callable[[], Iterable[InvoiceLine]], *, to_compare: bool = True) -> None:
@@ -406,18 +410,21 @@ class Reading:
         self._to_compare = to_compare
 
     def __iter__(self) -> Iterator[InvoiceLine]:
-        self.count, self.total, self.printed, self.sum = 0, Decimal(0), set(), 0
+        count, total = 0, Decimal(0)
+        self.printed, self.sum = set(), 0
         unprinted = [*_COMPARED_IF_PRINTED]
+        to_compare = self._to_compare
         for line in self.read():
-            self.count += 1
-            self.total += line.amount
-            if self._to_compare:
+            count += 1
+            total += line.amount
+            if to_compare:
                 self.sum += _fingerprint(_content_of_all(line))
                 for field in unprinted:
                     if getattr(line, field) not in (None, ""):
                         self.printed.add(field)
                         unprinted = [other for other in unprinted if other != field]
             yield line
+        self.count, self.total = count, total
 
     def __str__(self) -> str:
         return f"{self.count} {'line' if self.count == 1 else 'lines'} for ${self.total}"

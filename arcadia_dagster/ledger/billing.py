@@ -320,8 +320,8 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
 
             def lines() -> Iterator[InvoiceLine]:
                 for line in printed.lines:
-                    if line.started_at is not None:
-                        months[line.started_at.year, line.started_at.month] += 1
+                    if (started_at := line.started_at) is not None:
+                        months[started_at.year, started_at.month] += 1
                     yield line
 
             reading = Reading(lines, to_compare=False)
@@ -426,9 +426,7 @@ _FORMAT = (
 def _row(line: InvoiceLine) -> str:
     """A line as a row of _STAGED."""
     hours = "" if line.hours is None else line.hours
-    texts = _texts(
-        line.product, line.group_description, line.description, line.amount < 0, line.resource_id or "", line.resource_uuid or ""
-    )
+    texts = _texts(line.product, line.group_description, line.description, line.amount < 0, line.resource_id, line.resource_uuid)
     return (
         f"{texts}\t{line.ordinal}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{hours!s}\t{line.amount!s}"
         f"\t{_shared_cells(line.project_name, line.category)}\n"
@@ -453,9 +451,10 @@ _shared_cells = lru_cache(maxsize=1024)(_cells)  # of texts that many lines have
 
 @lru_cache(maxsize=1024)
 def _texts(  # noqa: PLR0917  # arguments by name take longer than all the rest
-    product: str, group_description: str, description: str, is_negative: bool, resource_id: str, resource_uuid: str
+    product: str, group_description: str, description: str, is_negative: bool, resource_id: str | None, resource_uuid: str | None
 ) -> str:
     """The cells that hold a line's texts and ids, and what they mean."""
+    resource_id, resource_uuid = resource_id or "", resource_uuid or ""
     has_id = bool(resource_id or resource_uuid)
     meaning = meaning_of(product, group_description, description, is_negative=is_negative, has_id=has_id)
     return _cells(
@@ -627,12 +626,11 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
     values = {"account_id": account_id, "invoice_uuid": invoice_uuid}
     there_are = conn.execute(
         text(
-            "select count(*) > :many as many, coalesce(bool_or(billed_id is not null), false) as ids,"
-            " coalesce(bool_or(charge <> 'resource'), false) as others, max(ended_at) as end_at from billed_line"
-        ),
-        {"many": MANY_ROWS},
+            "select count(*) as lines, count(*) filter (where charge = 'resource') as of_resources, count(billed_id) as ids,"
+            " max(ended_at) as end_at from billed_line"
+        )
     ).one()
-    if there_are.many:
+    if there_are.lines > MANY_ROWS:
         conn.execute(text(FOR_MANY_LINES))
     conn.execute(text("analyze billed_line (ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)"))
     before = conn.execute(
@@ -661,10 +659,11 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         f"(select {_OF_HISTORY} from {HISTORY} h union all select {_OF_HISTORY} from billed_line where started_at is not null"
         " and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview'))",
         values,
+        count=there_are.of_resources,
         columns=columns,
         into=f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})",
     )
-    if there_are.others:
+    if there_are.lines > there_are.of_resources:
         conn.execute(
             text(
                 f"insert into arcadia.cloud_cost_lines ({columns}, {outcome})"
@@ -691,7 +690,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         {"end_at": there_are.end_at, "invoice_uuid": invoice_uuid},
     )
     conn.execute(text(_QUEUE_OLDER), values)
-    if there_are.many:
+    if there_are.lines > MANY_ROWS:
         conn.execute(
             text(
                 "analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, ordinal, kind, look_up, name_key, provider_resource_id,"

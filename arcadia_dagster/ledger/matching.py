@@ -232,6 +232,9 @@ with of_several as (
 select resource_id from not_easy
  union
 select o.resource_id from not_easy join quick q using (resource_id) join quick o on o.line = q.line"""
+_EASY = """
+    select quick.line, quick.resource_id from quick left join odd on odd.resource_id = quick.resource_id
+     where quick.easy and odd.resource_id is null"""
 # The lines for which that is not all that is to be said.
 _AGAIN = "select line from quick left join odd using (resource_id) where not quick.easy or odd.resource_id is not null"
 
@@ -322,21 +325,27 @@ _SOUND = f"""
 
 
 def statements(lines: str, history: str, columns: str) -> list[str]:
-    """SQL that decides what lines pay for: statements that make the temporary tables `quick` and `odd`, and last, a query.
+    """SQL that decides what lines pay for: statements that make the temporary tables `quick` and `odd`, and last, two queries.
 
     `lines` is a relation with the columns of cloud_cost_lines that `billing.py` fills from the document, and `line`, a number of its own
     for each; it holds lines that pay for a resource only. Where it holds a line without an id, it holds all lines of that invoice that
     name the same, or name what bears the same name. `history` is one of all lines of the account but previews. Binds :account_id.
 
-    The query gives every line once: the `columns` of it, separated by commas, and OUTCOME.
+    The queries give every line once, the first of them the easy ones and the second the others: the `columns` of it, separated by commas,
+    and OUTCOME.
     """
     return [
         f"create temp table quick on commit drop as with {_pairs(lines)} {_QUICK}",
         "analyze quick",
         f"create temp table odd on commit drop as {_ODD}",
         "analyze odd",  # so that the planner knows what is rare
+        f"select {_of_line(columns)}, 'matched', e.resource_id, 'name', null::jsonb from {lines} l join ({_EASY}) e on e.line = l.line",
         _decision(lines, history, columns),
     ]
+
+
+def _of_line(columns: str) -> str:
+    return ", ".join(f"l.{column}" for column in columns.split(", "))
 
 
 def _decision(lines: str, history: str, columns: str) -> str:
@@ -346,9 +355,7 @@ with again as materialized (
 ), {_pairs("again")}, {_judged("select pair.* from pair join odd using (resource_id)")}, {_UNSOUND}, contested as materialized (
     select line, bool_or(same_size) as any_same_size from judged left join unsound u using (line, resource_id)
      where fits and u.line is null group by line having count(*) > 1
-), easy as not materialized (
-    select quick.line, quick.resource_id from quick left join odd on odd.resource_id = quick.resource_id
-     where quick.easy and odd.resource_id is null
+), easy as not materialized ({_EASY}
 ), uneasy as materialized (
     select pair.*, quick.fits, odd.resource_id is null as settled
       from pair join quick using (line, resource_id) left join odd using (resource_id)
@@ -414,7 +421,7 @@ with again as materialized (
            bool_or(bore_name and born and not_gone and in_region) as lived_there
       from uneasy where not (fits and settled) group by line
 )
-select {", ".join(f"l.{column}" for column in columns.split(", "))},
+select {_of_line(columns)},
        case when c.candidates = 1 and c.doubt is null then 'matched' when c.candidates > 0 then 'ambiguous' else 'unmatched' end
            as match_status,
        case when c.candidates = 1 and c.doubt is null then c.resource_id end as resource_id,
@@ -439,22 +446,24 @@ select {", ".join(f"l.{column}" for column in columns.split(", "))},
                 else format('no %s named %L is known, and the document gives no id', l.kind, l.parsed_name) end)
        end as match_detail
   from {lines} l
-  left join easy p on p.line = l.line
+  left join easy on easy.line = l.line
   -- Each line is in there once. Grouped, so that the planner knows it, and hashes this rather than the lines.
   left join (select line, min(candidates) as candidates, min(resource_id) as resource_id, min(method) as method, min(doubt) as doubt
                from exceptional group by line) x on x.line = l.line
   left join described d on d.line = l.line
   left join refused e on e.line = l.line
- cross join lateral (select coalesce(x.candidates, (p.line is not null)::integer) as candidates, x.doubt,
-                            coalesce(x.resource_id, p.resource_id) as resource_id, coalesce(x.method, 'name') as method) c
+ cross join lateral (select coalesce(x.candidates, 0) as candidates, x.resource_id, x.method, x.doubt) c
+ where easy.line is null
 """
 
 
-def decide(conn: Connection, lines: str, history: str, values: Mapping[str, Any], *, columns: str, into: str) -> None:
-    """Run `statements`, the last of them behind `into`: `insert into ...`. `values` are what they and the two relations bind."""
-    *preparation, decision = statements(lines, history, columns)
-    for statement in (*preparation, f"{into} {decision}"):
+def decide(conn: Connection, lines: str, history: str, values: Mapping[str, Any], *, count: int, columns: str, into: str) -> None:
+    """Run `statements`, the queries behind `into`: `insert into ...`. There are `count` lines; `values` are what all of that binds."""
+    *preparation, easy, others = statements(lines, history, columns)
+    for statement in preparation:
         conn.execute(text(statement), values if ":" in statement else {})
+    if conn.execute(text(f"{into} {easy}"), values).rowcount < count:
+        conn.execute(text(f"{into} {others}"), values)
     conn.execute(text("drop table quick, odd"))
 
 
@@ -513,7 +522,13 @@ def rematch(engine: Engine, account_id: int) -> int:
         conn.execute(text("analyze stale_line"))
         if found >= MANY_ROWS:
             conn.execute(text(FOR_MANY_LINES))
-        decide(conn, "stale_line", HISTORY, values, columns="line", into="create temp table decision on commit drop as")
+        outcome = ", ".join(OUTCOME)
+        conn.execute(
+            text(
+                f"create temp table decision on commit drop as select line_id as line, {outcome} from arcadia.cloud_cost_lines with no data"
+            )
+        )
+        decide(conn, "stale_line", HISTORY, values, count=found, columns="line", into=f"insert into decision (line, {outcome})")
         changed = conn.execute(
             text(
                 "with changed as materialized (select d.*, l.invoice_uuid, l.ordinal from decision d"
