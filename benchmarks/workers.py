@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from rich.console import Console
-from rich.table import Table
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +20,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.demo import server as simulated
 from arcadia_dagster_tests.commands import wait_for
 from arcadia_dagster_tests.machines import Dagster, Machines, accounts_file, small_accounts
+from benchmarks.table import Row, judged, show
 
 LATENCY = 0.08  # seconds of the provider for each request
 JOB = "sync_inventory"
@@ -73,18 +72,25 @@ def main() -> None:
             }
             with Machines(Path(folder), variables, processes=1) as machines:
                 os.environ.update(machines.variables)
-                table = Table(f"{count} accounts, {LATENCY * 1000:.0f} ms a request", "seconds", "accounts a second")
                 with Dagster.of(machines) as dagster:
                     machines.start_worker("first")
                     wait_for(lambda: machines.ready("first"))
                     seconds_of_a_round(machines, dagster, names)  # the first sync of each
-                    for workers in ("one worker", "two workers"):
-                        if workers == "two workers":
-                            machines.start_worker("second")
-                            wait_for(lambda: machines.ready("second"))
-                        seconds = seconds_of_a_round(machines, dagster, names)
-                        table.add_row(workers, f"{seconds:.1f}", f"{count / seconds:.2f}")
-                Console(width=100).print(table)
+                    one = seconds_of_a_round(machines, dagster, names)
+                    machines.start_worker("second")
+                    wait_for(lambda: machines.ready("second"))
+                    two = seconds_of_a_round(machines, dagster, names)
+    rows = [
+        Row("one worker", f"{one:.1f} s, {count / one:.2f} a second", "", "", ""),
+        Row(
+            "two workers",
+            f"{two:.1f} s, {count / two:.2f} a second",
+            f"one worker {one:.1f} s",
+            f"half of that {one / 2:.1f} s",
+            f"peer/ours {judged(one / two)}",
+        ),
+    ]
+    show(f"workers: {count} accounts, {LATENCY * 1000:.0f} ms a request", rows)
 
 
 if __name__ == "__main__":
