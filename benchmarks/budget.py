@@ -93,7 +93,7 @@ def main() -> None:
         (refused, took), (refused_alone, took_alone) = (together(database, shared=shared) for shared in (True, False))
         waited_for = math.ceil(PROCESSES * EACH / ALLOWED) - 1
         show(
-            f"request budget; {PROCESSES} processes make {PROCESSES * EACH} requests, {ALLOWED} in {SECONDS:g} s are allowed",
+            f"request budget: {PROCESSES} processes make {PROCESSES * EACH} requests, {ALLOWED} in {SECONDS:g} s are allowed",
             [
                 Row("a request counted", f"{counted:.2f} ms", "", f"select 1: {least:.2f} ms", f"ours/limit {judged(counted / least)}"),
                 Row("refused", f"{refused}", f"each paces itself {refused_alone}", "0", ""),

@@ -175,7 +175,7 @@ def main() -> None:
                 f"peer/ours {judged(peer / own)}; ours/limit {judged(own / limit)}",
             )
         )
-    show(f"sync_inventory of the demo's first account, medians of {ROUNDS}", rows)
+    show(f"Dagster's share: sync_inventory of the demo's first account, medians of {ROUNDS}", rows)
 
 
 if __name__ == "__main__":

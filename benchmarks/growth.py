@@ -428,7 +428,7 @@ def main() -> None:
                 table.add_row(f"  {name.removeprefix(part)[2:]}", *(shown(cell) for _, cell in row), exponent(row))
     Console(width=140).print(table)
     show(
-        f"growth: at {sizes[-1]:,}, seconds; MB of the process + MB of the server",
+        f"growth: {sizes[-1]:,} of them; seconds, and MB of the process + MB of the server",
         [Row(name, shown(row[-1][1]), "", "", f"exponent {exponent(row)}" if exponent(row) else "") for name, row in cells.items()],
     )
     if any(cell is None for row in cells.values() for _, cell in row):

@@ -209,7 +209,7 @@ def main() -> None:
             ratio = judged(took / plain, most=1.8 if share == 1 else math.inf)
             case = f"arcadia import, {lines // share:,} lines"
             rows.append(Row(case, f"{took:.1f} s, {memory} MB", "", f"COPY and typed insert {plain:.1f} s", f"ours/limit {ratio}"))
-        show(f"matching, {lines:,} lines against {resources:,} resources, best of {ROUNDS}; import once", rows)
+        show(f"matching: {lines:,} lines against {resources:,} resources, best of {ROUNDS}; import once", rows)
         engine.dispose()
 
 

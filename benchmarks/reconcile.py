@@ -197,7 +197,7 @@ def main() -> None:
     encoded = [droplet(number) for number in range(count)]
     same = pages_of(encoded)
     changed = pages_of([one if number % 100 else switched_off(one) for number, one in enumerate(encoded)])
-    title = f"{count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers 2"
+    title = f"reconcile: {count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers 2"
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         engine = connect(settings.ledger_url())

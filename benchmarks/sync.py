@@ -104,7 +104,7 @@ def main() -> None:
         ),
         beside_its_requests(f"of the first: {len(account.invoices)} invoices, in one run", "ingest_invoices", "those of its invoices", 0),
     ]
-    show(f"arcadia sync of the demo's first account, {DistantServer.latency * 1000:.0f} ms a request", rows)
+    show(f"sync: the demo's first account, {DistantServer.latency * 1000:.0f} ms a request", rows)
 
 
 if __name__ == "__main__":

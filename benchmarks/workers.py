@@ -25,6 +25,7 @@ from benchmarks.table import Row, judged, show
 LATENCY = 0.08  # seconds of the provider for each request
 JOB = "sync_inventory"
 AN_HOUR = 3600
+ROUNDS = 2
 
 
 class SlowServer(simulated.SimulatedServer):
@@ -60,6 +61,8 @@ def seconds_of_a_round(machines: Any, dagster: Any, names: list[str]) -> float:
 def main() -> None:
     """Print the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    by_one: list[float] = []
+    by_two: list[float] = []
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         accounts = small_accounts(count)
@@ -76,10 +79,13 @@ def main() -> None:
                     machines.start_worker("first")
                     wait_for(lambda: machines.ready("first"))
                     seconds_of_a_round(machines, dagster, names)  # the first sync of each
-                    one = seconds_of_a_round(machines, dagster, names)
-                    machines.start_worker("second")
-                    wait_for(lambda: machines.ready("second"))
-                    two = seconds_of_a_round(machines, dagster, names)
+                    for _ in range(ROUNDS):
+                        by_one.append(seconds_of_a_round(machines, dagster, names))
+                        machines.start_worker("second")
+                        wait_for(lambda: machines.ready("second"))
+                        by_two.append(seconds_of_a_round(machines, dagster, names))
+                        machines.kill("second")
+    one, two = min(by_one), min(by_two)
     rows = [
         Row("one worker", f"{one:.1f} s, {count / one:.2f} a second", "", "", ""),
         Row(
@@ -90,7 +96,7 @@ def main() -> None:
             f"peer/ours {judged(one / two)}",
         ),
     ]
-    show(f"workers: {count} accounts, {LATENCY * 1000:.0f} ms a request", rows)
+    show(f"workers: {count} accounts, {LATENCY * 1000:.0f} ms a request, best of {ROUNDS} in turn", rows)
 
 
 if __name__ == "__main__":
