@@ -43,7 +43,7 @@ class SlowServer(simulated.SimulatedServer):
 
 
 def seconds_of_a_round(machines: Any, dagster: Any, names: list[str]) -> float:
-    """From when the first account's run began until the last one's ended."""
+    """From when the first account's run was handed to a worker until the last one's ended."""
     before = {run.run_id for run in dagster.runs()}
     dagster.launch(JOB, names)
     machines.start_daemon()  # only now: what is measured is not how fast runs are asked for
@@ -55,7 +55,9 @@ def seconds_of_a_round(machines: Any, dagster: Any, names: list[str]) -> float:
 
     records = wait_for(done, AN_HOUR)
     machines.kill("daemon")
-    return float(max(one.end_time for one in records) - min(one.start_time for one in records))
+    starting = dg.DagsterEventType.PIPELINE_STARTING
+    handed_out = [entry.timestamp for one in records for entry in dagster.instance.all_logs(one.dagster_run.run_id, of_type=starting)]
+    return float(max(one.end_time for one in records) - min(handed_out))
 
 
 def main() -> None:
