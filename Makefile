@@ -23,20 +23,17 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/dagster definitions validate -m arcadia_dagster.definitions
 
+# One that fails stops no other, and is named in the table that all of it ends with.
+BENCHMARKS = reconcile.py fetch.py sync.py marts.py matching.py 'growth.py 10000 100000' 'matching_truth.py 1 2 3' 'alarms.py 1 2 3' \
+    budget.py dagster_share.py 'accounts.py 10' workers.py dagster_storage.py
 bench: .venv/installed-dev
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[bench]'
-	$(BIN)/python benchmarks/reconcile.py
-	$(BIN)/python benchmarks/fetch.py
-	$(BIN)/python benchmarks/sync.py
-	$(BIN)/python benchmarks/marts.py
-	$(BIN)/python benchmarks/matching.py
-	$(BIN)/python benchmarks/growth.py 10000 100000
-	-$(BIN)/python benchmarks/matching_truth.py 1 2 3
-	-$(BIN)/python benchmarks/alarms.py 1 2 3
-	$(BIN)/python benchmarks/budget.py
-	$(BIN)/python benchmarks/dagster_share.py
-	$(BIN)/python benchmarks/workers.py
-	$(BIN)/python benchmarks/dagster_storage.py
+	rm -f .bench.jsonl
+	for benchmark in $(BENCHMARKS); do \
+	    BENCH_RESULTS=$(CURDIR)/.bench.jsonl $(BIN)/python benchmarks/$$benchmark || \
+	        printf '{"failed": "benchmarks/%s"}\n' "$$benchmark" >> .bench.jsonl; \
+	done
+	$(BIN)/python -m benchmarks.table .bench.jsonl
 
 # Ten years of a busy account, which take a while to load: benchmarks/years.py [YEARS] [RESOURCES] takes less.
 years: .venv/installed-dev

@@ -6,12 +6,14 @@ import json
 import logging
 import socket
 import threading
+import time
 import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,7 +61,7 @@ def client(server: Server, waits: list[tuple[float, str]]) -> Iterator[Client]:
 
 
 def make_client(url: str, **options: Any) -> Client:
-    return Client(TOKEN, base_url=url, **{"backoff": 0.001, "timeout": 5.0, **options})
+    return Client(TOKEN, base_url=url, **{"backoff": 0.001, "timeout": 60.0, **options})
 
 
 class Clock:
@@ -314,12 +316,28 @@ def test_a_file_may_be_larger_than_a_reply_in_memory_but_not_endless(
         save(client)
 
 
-def test_a_long_reply_may_take_longer(server: Server) -> None:
-    pieces = 30
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ncontent-length: {pieces << 16}\r\n\r\n".encode()
-    server.replies(Reply(raw=(head, *[b"a" * (1 << 16)] * pieces), pause=0.05))
-    with make_client(server.url, timeout=0.3) as client:  # 1.2 s for a short one
-        assert len(save(client)) == pieces << 16
+@pytest.mark.parametrize(("speed", "comes"), [(1.5, True), (0.5, False)])
+def test_a_long_reply_may_take_as_much_longer_as_it_is_long(
+    server: Server, monkeypatch: pytest.MonkeyPatch, speed: float, comes: bool
+) -> None:
+    """Four time-outs, and what its bytes take at the slowest. Time passes as they come."""
+    clock = Clock()
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(monotonic=lambda: clock.now, time=time.time))
+
+    class File(io.BytesIO):
+        def write(self, chunk: Any) -> int:
+            clock.now += len(chunk) / (speed * client_module._SLOWEST)
+            return super().write(chunk)
+
+    file, body = File(), b"a" * (64 * client_module._SLOWEST)  # 43 s, or 128 s
+    server.replies(Reply(body=body, headers={"content-type": "text/csv"}))
+    with make_client(server.url, timeout=10.0, attempts=1) as client:  # 40 s for a short one
+        if not comes:
+            with pytest.raises(ProviderError, match="gave no whole reply in time"):
+                client.save("/v2/x/csv", file, kind="invoice", accept="text/csv")
+            return
+        client.save("/v2/x/csv", file, kind="invoice", accept="text/csv")
+    assert file.getvalue() == body
 
 
 # --- errors of the provider
@@ -479,7 +497,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_loopback(server: Server, mo
 
 def test_a_server_that_does_not_answer_times_out(server: Server) -> None:
     answer = threading.Event()
-    server.reply = lambda _request: Reply(body={"late": answer.wait(5)})
+    server.reply = lambda _request: Reply(body={"late": answer.wait(60)})
     try:
         with make_client(server.url, timeout=0.05, attempts=2) as client:
             with pytest.raises(ProviderError, match="gave no whole reply in time"):
@@ -716,9 +734,9 @@ def long_list(pages: int, at_once: int, **total_of: int) -> Callable[[Request], 
         number = request.page
         if number > 1:
             first = number - (number - 2) % at_once
-            meeting.wait(5)
+            meeting.wait(60)
             if number < first + at_once - 1:
-                assert turns[number + 1].wait(5)
+                assert turns[number + 1].wait(60)
             threading.Timer(0.005, turns[number].set).start()  # once this one is on its way
         everything = range((number - 1) * 200, number * 200)
         return page(everything, total=total_of.get(f"page_{number}", pages * 200), more=number < pages)
@@ -744,7 +762,7 @@ def test_the_last_page_may_be_named_where_pages_are_smaller(server: Server, clie
     def reply(request: Request) -> Reply:
         number = request.page
         if number > 1:
-            meeting.wait(5)
+            meeting.wait(60)
         links = {"pages": {"next": "https://api.digitalocean.com/v2/droplets?page=2", **last} if number < 4 else {}}
         return page([2 * number, 2 * number + 1], total=8, links=links)
 
@@ -763,7 +781,7 @@ def test_a_page_that_fails_in_the_middle_is_the_error_and_ends_the_asking(server
             threading.Timer(0.02, refused_first.set).start()
             return Reply(status=422, body={"message": "five"})
         if request.page == 3:
-            assert refused_first.wait(5)
+            assert refused_first.wait(60)
             return Reply(status=403, body={"message": "three"})
         return page(range((request.page - 1) * 200, request.page * 200), total=20_000, more=True)
 

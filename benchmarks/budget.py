@@ -1,9 +1,11 @@
 """What the shared request budget costs and saves: a request counted against an empty statement, and many processes that use one token.
 
 Run by `make bench`, or `python benchmarks/budget.py`. Uses ARCADIA_DATABASE_URL where set, else an embedded server in a temporary folder.
-The provider's minute is 4 seconds here, in which 50 requests are allowed; five processes want 40 each at once.
+The provider's minute is 10 seconds here, in which 50 requests are allowed; five processes want 40 each at once. The second that each
+request counts for longer is a tenth of that, and a sixtieth of a real minute.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -12,8 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import create_engine, text
 
 from arcadia_dagster import settings
@@ -22,9 +22,10 @@ from arcadia_dagster.demo.account import SimulatedAccount
 from arcadia_dagster.digitalocean.limits import HOUR, MINUTE, Limit
 from arcadia_dagster.ledger.budget import RequestBudget
 from arcadia_dagster.ledger.schema import connect
+from benchmarks.table import Row, judged, show
 
 TOKEN = "benchmark"
-TIMES, PROCESSES, EACH, SECONDS, ALLOWED = 2000, 5, 40, 4.0, 50
+TIMES, PROCESSES, EACH, SECONDS, ALLOWED = 2000, 5, 40, 10.0, 50
 PROCESS = """
 import sys
 from sqlalchemy import make_url
@@ -52,7 +53,7 @@ def median_ms(do: Callable[[], object]) -> float:
 
 
 def together(database: str, *, shared: bool) -> tuple[int, float]:
-    """How many requests of the processes were refused, and how many of the provider's minutes passed until the last was answered."""
+    """How many requests of the processes were refused, and how many seconds passed from the first answer to the last."""
     account = SimulatedAccount(TOKEN, "team", "team", ratelimit_limit=20 * ALLOWED)
     with simulated.SimulatedServer([account]) as server:
         command = [sys.executable, "-c", PROCESS, server.url, database, TOKEN, str(EACH), str(SECONDS), "yes" if shared else "no"]
@@ -71,33 +72,40 @@ def together(database: str, *, shared: bool) -> tuple[int, float]:
             process.wait()
         answers = server.answers
     times = [at for at, status in answers if status == 200]
-    return sum(status == 429 for _, status in answers), (max(times) - min(times)) / SECONDS
+    return sum(status == 429 for _, status in answers), max(times) - min(times)
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the table."""
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         url = settings.ledger_url()
         connect(url).dispose()
         limits = [Limit(requests=10**9, seconds=HOUR), Limit(requests=10**9, seconds=MINUTE)]
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        table = Table("one statement", "median")
         with RequestBudget(url, "counted") as budget, engine.connect() as conn:
             empty = text("select 1")
-            table.add_row("select 1", f"{median_ms(lambda: conn.execute(empty).scalar()):.2f} ms")
-            table.add_row("a request counted", f"{median_ms(lambda: budget.take(limits)):.2f} ms")
+            least = median_ms(lambda: conn.execute(empty).scalar())
+            counted = median_ms(lambda: budget.take(limits))
         engine.dispose()
-        Console(width=100).print(table)
         simulated._MINUTE = SECONDS
         database = url.render_as_string(hide_password=False)
-        table = Table(
-            f"{PROCESSES} processes, {PROCESSES * EACH} requests, {ALLOWED} a minute", "refused", "minutes (3 must be waited for)"
+        (refused, took), (refused_alone, took_alone) = (together(database, shared=shared) for shared in (True, False))
+        waited_for = math.ceil(PROCESSES * EACH / ALLOWED) - 1
+        show(
+            f"request budget: {PROCESSES} processes make {PROCESSES * EACH} requests, {ALLOWED} in {SECONDS:g} s are allowed",
+            [
+                Row("a request counted", f"{counted:.2f} ms", "", f"select 1: {least:.2f} ms", f"ours/limit {judged(counted / least)}"),
+                Row("refused", f"{refused}", f"each paces itself {refused_alone}", "0", ""),
+                Row(
+                    "all of them",
+                    f"{took:.1f} s",
+                    f"each paces itself {took_alone:.1f} s",
+                    f"{waited_for * SECONDS:.1f} s",
+                    f"peer/ours {judged(took_alone / took)}; ours/limit {judged(took / waited_for / SECONDS)}",
+                ),
+            ],
         )
-        for shared in (True, False):
-            refused, minutes = together(database, shared=shared)
-            table.add_row("one budget" if shared else "each paces itself", str(refused), f"{minutes:.1f}")
-        Console(width=100).print(table)
 
 
 if __name__ == "__main__":

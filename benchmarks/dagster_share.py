@@ -26,6 +26,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 from arcadia_dagster.ledger.schema import connect
+from benchmarks.table import Row, judged, show
 from benchmarks.timed_storage import path
 
 ROUNDS = 5
@@ -152,7 +153,7 @@ def measure(instance: dg.DagsterInstance, workspace: WorkspaceRequestContext) ->
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the parts, and the table."""
     account = sky_ai_account()
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder, SimulatedServer([account]) as server:
         os.environ.setdefault("ARCADIA_HOME", folder)
@@ -182,6 +183,19 @@ def main() -> None:
             end_section=name == "it ends",
         )
     Console(width=120).print(table)
+    rows = []
+    for case, name in (("the whole run", "all"), ("its steps", "its steps")):
+        own, peer, limit = (side[name] for side in (ours, without, least))
+        rows.append(
+            Row(
+                case,
+                f"{own:.2f} s",
+                f"without Dagster {peer:.2f} s",
+                f"one empty step {limit:.2f} s",
+                f"peer/ours {judged(peer / own)}; ours/limit {judged(own / limit)}",
+            )
+        )
+    show(f"Dagster's share: sync_inventory of the demo's first account, medians of {ROUNDS}", rows)
 
 
 if __name__ == "__main__":

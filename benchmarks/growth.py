@@ -44,7 +44,7 @@ from arcadia_dagster.ledger.tenants import apply
 from arcadia_dagster.ledger.tenants_file import Declaration, Rule, Tenant
 from benchmarks import marts, matching
 from benchmarks.reconcile import CLIENT, DROPLET, PER_PAGE, Pages, droplet, ours, page_of, switched_off
-from benchmarks.table import seconds
+from benchmarks.table import Row, seconds, show
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS, PATIENCE = 3, 10  # seconds: what takes longer is done once
@@ -411,7 +411,7 @@ def exponent(cells: Sequence[tuple[int, Cell | None]]) -> str:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table of all sizes, and that of the largest."""
     sizes = [int(size) for size in sys.argv[1:]] or SIZES
     cells: dict[str, list[tuple[int, Cell | None]]] = {}
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
@@ -427,6 +427,10 @@ def main() -> None:
             if name.startswith(f"{part}: "):
                 table.add_row(f"  {name.removeprefix(part)[2:]}", *(shown(cell) for _, cell in row), exponent(row))
     Console(width=140).print(table)
+    show(
+        f"growth: {sizes[-1]:,} of them; seconds, and MB of the process + MB of the server",
+        [Row(name, shown(row[-1][1]), "", "", f"exponent {exponent(row)}" if exponent(row) else "") for name, row in cells.items()],
+    )
     if any(cell is None for row in cells.values() for _, cell in row):
         raise SystemExit(1)
 

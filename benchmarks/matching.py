@@ -2,9 +2,10 @@
 
 Run by `make bench`, or `python benchmarks/matching.py [LINES] [RESOURCES]` (a million and a tenth of that by default). Uses
 ARCADIA_DATABASE_URL where set, else an embedded server in a temporary folder. Every droplet was resized again and again in the month, so
-that each line must find the one before it and the one after it. All figures are of one run, the best of three rounds.
+that each line must find the one before it and the one after it. All figures are of one run: of matching the best of three rounds.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -14,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster import settings
@@ -23,6 +22,7 @@ from arcadia_dagster.ledger.accounts import account_for_import
 from arcadia_dagster.ledger.billing import COLUMNS, store_billed_lines
 from arcadia_dagster.ledger.matching import OUTCOME, rematch
 from arcadia_dagster.ledger.schema import connect
+from benchmarks.table import Row, judged, seconds, show
 
 ROUNDS = 3
 ACCOUNT, INVOICE = "bench", "00000000-0000-4000-8000-000000000001"  # as long as any
@@ -64,13 +64,6 @@ select count(*) from arcadia.cloud_cost_lines l join arcadia.resource_names n us
 """
 
 
-def timed(do: Callable[[], object]) -> float:
-    """Seconds that it takes."""
-    began = time.perf_counter()
-    do()
-    return time.perf_counter() - began
-
-
 def tidy(engine: Engine) -> None:
     """What a server does in its own time is done now, so that no round pays for the one before it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
@@ -82,8 +75,8 @@ def in_sql(engine: Engine, account_id: int, counts: dict[str, int]) -> dict[str,
     """Best seconds of each case. The lines are read before the clock starts: the same rows go into the same table."""
     best: dict[str, float] = {}
 
-    def note(case: str, seconds: float) -> None:
-        best[case] = min(best.get(case, seconds), seconds)
+    def note(case: str, took: float) -> None:
+        best[case] = min(best.get(case, took), took)
 
     def store(case: str, do: Callable[[Connection], object]) -> None:
         with engine.begin() as conn:
@@ -92,7 +85,7 @@ def in_sql(engine: Engine, account_id: int, counts: dict[str, int]) -> dict[str,
         with engine.begin() as conn:
             conn.execute(text(STAGE), counts)
             conn.execute(text("analyze billed_line"))
-            note(case, timed(lambda: do(conn)))
+            note(case, seconds(lambda: do(conn)))
 
     for _ in range(ROUNDS):
         store("stored unmatched", lambda conn: conn.execute(text(UNMATCHED), {"account_id": account_id, "invoice_uuid": INVOICE}))
@@ -104,15 +97,15 @@ def in_sql(engine: Engine, account_id: int, counts: dict[str, int]) -> dict[str,
         rematch(engine, account_id)
         tidy(engine)
         with engine.connect() as conn:
-            note("bare join", timed(lambda: conn.execute(text(BARE_JOIN)).scalar()))
-        note("rematch, nothing has changed", timed(lambda: rematch(engine, account_id)))
+            note("bare join", seconds(lambda: conn.execute(text(BARE_JOIN)).scalar()))
+        note("rematch, nothing has changed", seconds(lambda: rematch(engine, account_id)))
         one = "update arcadia.resources set region = region || '1' where provider_id = '1'"
         with engine.begin() as conn:
             conn.execute(text(one))
-        note("rematch, one droplet has changed", timed(lambda: rematch(engine, account_id)))
+        note("rematch, one droplet has changed", seconds(lambda: rematch(engine, account_id)))
         with engine.begin() as conn:
             conn.execute(text("insert into arcadia.rematch_queue select resource_id, account_id from arcadia.resources"))
-        note("rematch of every line", timed(lambda: rematch(engine, account_id)))
+        note("rematch of every line", seconds(lambda: rematch(engine, account_id)))
     return best
 
 
@@ -181,12 +174,12 @@ def imported(folder: Path, engine: Engine, account_id: int, counts: dict[str, in
         env={**os.environ, "ARCADIA_DATABASE_URL": engine.url.set(drivername="postgresql").render_as_string(hide_password=False)},
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    seconds = time.perf_counter() - began
-    return seconds, int(done.stderr.split()[-1]) // 1024, plain
+    took = time.perf_counter() - began
+    return took, int(done.stderr.split()[-1]) // 1024, plain
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the table."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     resources = int(sys.argv[2]) if len(sys.argv) > 2 else lines // 10
     counts = {"resources": resources, "each": lines // resources}
@@ -204,18 +197,19 @@ def main() -> None:
                 {"invoice_uuid": INVOICE, "account_id": account_id},
             )
         best = in_sql(engine, account_id, counts)
-        table = Table(f"{lines:,} lines, {resources:,} resources", "seconds", "times", "of", "goal")
-        goals = {"stored and matched": ("stored unmatched", "1.6"), "rematch, nothing has changed": ("bare join", "2")}
-        for case, seconds in best.items():
-            peer, goal = goals.get(case, ("bare join" if case.startswith("rematch") else "", ""))
-            table.add_row(case, f"{seconds:.2f}", f"{seconds / best[peer]:.2f}" if peer else "", peer, goal)
-        Console(width=120).print(table)
-        table = Table("arcadia import", "seconds", "peak memory", "COPY and typed insert", "times", "goal")
+        goals = {"stored and matched": ("stored unmatched", 1.6), "rematch, nothing has changed": ("bare join", 2)}
+        rows = []
+        for case, took in best.items():
+            if case not in ("stored unmatched", "bare join"):
+                limit, goal = goals.get(case, ("bare join", math.inf))
+                ratio = judged(took / best[limit], most=goal)
+                rows.append(Row(case, f"{took:.2f} s", "", f"{limit} {best[limit]:.2f} s", f"ours/limit {ratio}"))
         for share in (10, 1):
-            seconds, memory, plain = imported(Path(folder), engine, account_id, {"resources": resources // share, "each": counts["each"]})
-            row = f"{lines // share:,} lines", f"{seconds:.1f}", f"{memory} MB", f"{plain:.1f}", f"{seconds / plain:.2f}"
-            table.add_row(*row, "1.8" if share == 1 else "")
-        Console(width=120).print(table)
+            took, memory, plain = imported(Path(folder), engine, account_id, {"resources": resources // share, "each": counts["each"]})
+            ratio = judged(took / plain, most=1.8 if share == 1 else math.inf)
+            case = f"arcadia import, {lines // share:,} lines"
+            rows.append(Row(case, f"{took:.1f} s, {memory} MB", "", f"COPY and typed insert {plain:.1f} s", f"ours/limit {ratio}"))
+        show(f"matching: {lines:,} lines against {resources:,} resources, best of {ROUNDS}; import once", rows)
         engine.dispose()
 
 

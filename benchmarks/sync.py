@@ -23,6 +23,7 @@ from rich.table import Table
 
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.sky_ai import sky_ai_account
+from benchmarks.table import Row, judged, show
 
 
 class DistantServer(SimulatedServer):
@@ -51,7 +52,7 @@ def one_by_one(server: SimulatedServer, token: str, requests: Sequence[tuple[str
 
 
 def main() -> None:
-    """Print both runs side by side."""
+    """Print both runs side by side, and the table."""
     DistantServer.latency = float(sys.argv[1] if len(sys.argv) > 1 else 80) / 1000
     account = sky_ai_account()
     account.ratelimit_limit = 1_000_000  # so that nobody waits for its budget
@@ -91,6 +92,19 @@ def main() -> None:
         table.add_row(path, str(requests[0][path]), str(requests[1][path]))
     table.add_row("all", str(requests[0].total()), str(requests[1].total()))
     Console().print(table)
+
+    def beside_its_requests(case: str, part: str, peer: str, run: int) -> Row:
+        own, other = float(parts[part][run]), float(parts[peer][run])
+        return Row(case, f"{own:.1f} s", f"its requests one after the other {other:.1f} s", "", f"peer/ours {judged(other / own)}")
+
+    rows = [
+        *(
+            beside_its_requests(f"{case}, {requests[run].total()} requests", "the whole command", "its requests one after the other", run)
+            for run, case in enumerate(("first sync", "nothing changed"))
+        ),
+        beside_its_requests(f"of the first: {len(account.invoices)} invoices, in one run", "ingest_invoices", "those of its invoices", 0),
+    ]
+    show(f"sync: the demo's first account, {DistantServer.latency * 1000:.0f} ms a request", rows)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from rich.console import Console
-from rich.table import Table
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,10 +20,12 @@ from arcadia_dagster import settings
 from arcadia_dagster.demo import server as simulated
 from arcadia_dagster_tests.commands import wait_for
 from arcadia_dagster_tests.machines import Dagster, Machines, accounts_file, small_accounts
+from benchmarks.table import Row, judged, show
 
 LATENCY = 0.08  # seconds of the provider for each request
 JOB = "sync_inventory"
 AN_HOUR = 3600
+ROUNDS = 2
 
 
 class SlowServer(simulated.SimulatedServer):
@@ -43,7 +43,7 @@ class SlowServer(simulated.SimulatedServer):
 
 
 def seconds_of_a_round(machines: Any, dagster: Any, names: list[str]) -> float:
-    """From when the first account's run began until the last one's ended."""
+    """From when the first account's run was handed to a worker until the last one's ended."""
     before = {run.run_id for run in dagster.runs()}
     dagster.launch(JOB, names)
     machines.start_daemon()  # only now: what is measured is not how fast runs are asked for
@@ -55,12 +55,16 @@ def seconds_of_a_round(machines: Any, dagster: Any, names: list[str]) -> float:
 
     records = wait_for(done, AN_HOUR)
     machines.kill("daemon")
-    return float(max(one.end_time for one in records) - min(one.start_time for one in records))
+    starting = dg.DagsterEventType.PIPELINE_STARTING
+    handed_out = [entry.timestamp for one in records for entry in dagster.instance.all_logs(one.dagster_run.run_id, of_type=starting)]
+    return float(max(one.end_time for one in records) - min(handed_out))
 
 
 def main() -> None:
     """Print the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    by_one: list[float] = []
+    by_two: list[float] = []
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         accounts = small_accounts(count)
@@ -73,18 +77,28 @@ def main() -> None:
             }
             with Machines(Path(folder), variables, processes=1) as machines:
                 os.environ.update(machines.variables)
-                table = Table(f"{count} accounts, {LATENCY * 1000:.0f} ms a request", "seconds", "accounts a second")
                 with Dagster.of(machines) as dagster:
                     machines.start_worker("first")
                     wait_for(lambda: machines.ready("first"))
                     seconds_of_a_round(machines, dagster, names)  # the first sync of each
-                    for workers in ("one worker", "two workers"):
-                        if workers == "two workers":
-                            machines.start_worker("second")
-                            wait_for(lambda: machines.ready("second"))
-                        seconds = seconds_of_a_round(machines, dagster, names)
-                        table.add_row(workers, f"{seconds:.1f}", f"{count / seconds:.2f}")
-                Console(width=100).print(table)
+                    for _ in range(ROUNDS):
+                        by_one.append(seconds_of_a_round(machines, dagster, names))
+                        machines.start_worker("second")
+                        wait_for(lambda: machines.ready("second"))
+                        by_two.append(seconds_of_a_round(machines, dagster, names))
+                        machines.kill("second")
+    one, two = min(by_one), min(by_two)
+    rows = [
+        Row("one worker", f"{one:.1f} s, {count / one:.2f} a second", "", "", ""),
+        Row(
+            "two workers",
+            f"{two:.1f} s, {count / two:.2f} a second",
+            f"one worker {one:.1f} s",
+            f"half of that {one / 2:.1f} s",
+            f"peer/ours {judged(one / two)}",
+        ),
+    ]
+    show(f"workers: {count} accounts, {LATENCY * 1000:.0f} ms a request, best of {ROUNDS} in turn", rows)
 
 
 if __name__ == "__main__":

@@ -53,13 +53,22 @@ def a_moment(seed, requests=130):
 
 
 def at_the_moment(server, seed, strike):
+    """Strike then. Gives what to call before the next sync: a moment that has not come does not come in it, and a strike is over."""
     count, after = a_moment(seed)
 
     def spring():
         time.sleep(after)
         strike()
 
-    server.requests = world.Requests(count, lambda: threading.Thread(target=spring, daemon=True).start())
+    striking = threading.Thread(target=spring, daemon=True)
+    server.requests = world.Requests(count, striking.start)
+
+    def over():
+        server.requests = []
+        if striking.ident is not None:  # it was started
+            striking.join()
+
+    return over
 
 
 def kill(process):
@@ -71,8 +80,9 @@ def kill(process):
 def test_a_sync_killed_at_any_moment_costs_nothing(seed, served, copy_of_before, undisturbed):
     server, variables = served
     process = start("sync", **variables, **address(copy_of_before))
-    at_the_moment(server, f"sync {seed}", lambda: kill(process))
+    over = at_the_moment(server, f"sync {seed}", lambda: kill(process))
     code = end(process).code
+    over()
     assert code in (-signal.SIGKILL, 0)
     done = arcadia("sync", **variables, **address(copy_of_before))
     wrong = world.difference(undisturbed, said(copy_of_before))
@@ -140,9 +150,9 @@ def test_a_database_server_killed_at_any_moment_recovers_and_costs_nothing(seed,
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
 
-    at_the_moment(server, f"server {seed}", strike)
+    over = at_the_moment(server, f"server {seed}", strike)
     first = end(process)  # which must not show a traceback
-    server.requests = []  # a moment that did not come is not to come in the next sync
+    over()
     done = arcadia("sync", **variables, ARCADIA_HOME=server_folder)
     wrong = world.difference(undisturbed, said(make_url(embedded_postgres.start(data)).set(drivername="postgresql+psycopg")))
     note(crash="kill -9 of PostgreSQL", killed=first.code != 0, wrong=wrong)
@@ -182,10 +192,9 @@ def test_a_database_that_goes_away_and_comes_back_costs_nothing(seed, served, co
             conn.execute(text(f"alter database {name} allow_connections true"))
         engine.dispose()
 
-    at_the_moment(server, f"outage {seed}", strike)
+    over = at_the_moment(server, f"outage {seed}", strike)
     first = end(process)
-    server.requests = []
-    time.sleep(0.6)
+    over()
     done = arcadia("sync", **variables, **address(copy_of_before))
     wrong = world.difference(undisturbed, said(copy_of_before))
     note(crash="the database goes away and comes back", killed=first.code != 0, wrong=wrong)

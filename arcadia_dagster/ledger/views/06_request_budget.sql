@@ -1,5 +1,8 @@
 -- Counts a request of the clients that use one token, or says how long they must wait. One statement, so that the lock on the token's row is
 -- held while nobody waits and no network answers. The first limit is that of the hour, which the provider tells the rest of.
+-- The provider counts a request when it arrives, this before it is sent. Lest one arrive too soon after another that was longer on its way,
+-- as the first of a connection is, each counts for a second more: several times what connecting to the other side of the world takes, and
+-- a sixtieth of the minute.
 create or replace function arcadia.take_request(
     digest bytea, prefixes text[], allowed int[], periods float8[], heard_limit int, heard_others int, heard_reset float8,
     out wait float8, out reached int, out reason text, out spent int)
@@ -10,6 +13,7 @@ declare
     free_at timestamptz;
     used int;
     one_of_others_expired boolean := false;
+    late constant interval := interval '1 second';
 begin
     perform set_config('synchronous_commit', 'off', true);  -- a crash of the server may forget the last few requests
     loop
@@ -20,7 +24,8 @@ begin
     moment := clock_timestamp();
     -- What lies further ahead than anything can was written before the clock was set back.
     delete from arcadia.request_counts c
-     where c.token_digest = digest and (c.counted_until <= moment or c.counted_until > moment + make_interval(secs => c.seconds * 62 / 60));
+     where c.token_digest = digest
+       and (c.counted_until + late <= moment or c.counted_until > moment + make_interval(secs => c.seconds * 62 / 60));
     if greatest(budget.not_before, budget.others_until) > moment + interval '61 minutes' then
         update arcadia.request_budgets b set not_before = null, others = 0, others_until = null
          where b.token_digest = digest returning * into budget;
@@ -46,7 +51,7 @@ begin
                 one_of_others_expired := true;
                 continue;
             end if;
-            select min(f.counted_until) into free_at
+            select min(f.counted_until) + late into free_at
               from (select c.counted_until, sum(c.requests) over (order by c.counted_until) as freed from arcadia.request_counts c
                      where c.token_digest = digest and c.prefix = prefixes[i] and c.seconds = periods[i]) f
              where f.freed > used - allowed[i];
