@@ -4,8 +4,10 @@ The address is read from the environment in every process that opens the instanc
 the arguments of Dagster's child processes. Needs DAGSTER_POSTGRES_URL, ARCADIA_DATABASE_URL or neither, alike in all of them.
 """
 
+import math
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
@@ -15,12 +17,13 @@ from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
-from sqlalchemy import Connection, create_engine, func, make_url, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 from arcadia_dagster import settings
-from arcadia_dagster.ledger.schema import DatabaseDown, place, reason, replace_what_has_ended
+from arcadia_dagster.ledger.schema import DatabaseDown, place, reason
 
 _LOCK = 7_236_894_351_023  # not the ledger's
 _MOMENT = 1.0  # seconds
@@ -84,8 +87,8 @@ class _EventLog(PostgresEventLogStorage):
                 stack.callback(setattr, self._mine, "storing", None)
                 self._store(connection, events)
         except Exception:  # such as a connection that was lost
-            for event in events:
-                super().store_event(event)
+            for entry in events:
+                super().store_event(entry)
 
     def _store(self, connection: Connection, events: Sequence[EventLogEntry]) -> None:
         """Store events as Dagster's `store_event` does, but for the NOTIFY that nobody listens to."""
@@ -95,14 +98,14 @@ class _EventLog(PostgresEventLogStorage):
             # The disk is not waited for: it is when the run's own end is stored, and has all that was stored before it by then.
             insert = insert.returning(func.set_config("synchronous_commit", "off", True))
         ids = connection.execute(insert, [self._event_to_row(event) for event in events]).scalars().all()
-        for event, event_id in zip(events, ids, strict=True):
-            if event.dagster_event is None:
+        for entry, event_id in zip(events, ids, strict=True):
+            if entry.dagster_event is None:
                 continue
-            if event.dagster_event_type in ASSET_EVENTS and event.dagster_event.asset_key:
-                self._store_asset_event_tags(connection, [event], [event_id])
-                self._store_asset_event(connection, event, event_id)
-            if event.dagster_event_type in ASSET_CHECK_EVENTS:
-                self.store_asset_check_event(event, event_id)
+            if entry.dagster_event_type in ASSET_EVENTS and entry.dagster_event.asset_key:
+                self._store_asset_event_tags(connection, [entry], [event_id])
+                self._store_asset_event(connection, entry, event_id)
+            if entry.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(entry, event_id)
 
     @contextmanager
     def _connect(self) -> Iterator[Connection]:
@@ -143,7 +146,7 @@ class LedgerStorage(DagsterPostgresStorage):
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")  # what a run intends comes as one batch, where Dagster is told a size
         # More are opened for threads that ask at the same time, and closed again.
         engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1)
-        replace_what_has_ended(engine)
+        _replace_what_has_ended(engine)
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine
@@ -169,6 +172,23 @@ class LedgerStorage(DagsterPostgresStorage):
                 return cls(address, inst_data=inst_data)
         except DBAPIError as error:
             raise DatabaseDown(f"cannot use the database of Dagster's runs at {place(url)}: {reason(error)}") from error
+
+
+def _replace_what_has_ended(engine: Engine) -> None:
+    """Have a connection that was idle tried before it is used. The pool's own ping would be one more statement for each of hundreds."""
+
+    @event.listens_for(engine, "checkin")
+    def used(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def tried(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+        if time.monotonic() - record.info.get("used_at", math.inf) < _MOMENT:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool connects anew
 
 
 def _make_schema(connection: Connection) -> None:

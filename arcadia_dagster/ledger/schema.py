@@ -7,17 +7,13 @@ none, they are made again when their files change; but one that is given up is d
 """
 
 import hashlib
-import math
 import re
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError
 
 from arcadia_dagster.ledger import access
 from arcadia_dagster.ledger.tables import SCHEMA
@@ -29,7 +25,6 @@ _FOLDER = Path(__file__).parent
 _MIGRATIONS = _FOLDER / "migrations"
 _VIEWS = _FOLDER / "views"
 _OLDEST_SERVER = (15,)  # views with the rights of who reads them
-_IDLE = 1.0  # seconds
 
 
 class SchemaError(RuntimeError):
@@ -47,8 +42,7 @@ def connect(url: URL) -> Engine:
     """
     # What the address itself says goes first.
     defaults = {"application_name": "arcadia", "connect_timeout": "10"}
-    engine = create_engine(url.set(query={**defaults, **url.query}))
-    replace_what_has_ended(engine)
+    engine = create_engine(url.set(query={**defaults, **url.query}), pool_pre_ping=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:  # by statement, as poolers refuse start-up options
@@ -64,23 +58,6 @@ def connect(url: URL) -> Engine:
         engine.dispose()
         raise
     return engine
-
-
-def replace_what_has_ended(engine: Engine) -> None:
-    """Have a connection that was idle tried before it is used. The pool's own ping would be one more statement for each of hundreds."""
-
-    @event.listens_for(engine, "checkin")
-    def used(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        record.info["used_at"] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def tried(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
-        if time.monotonic() - record.info.get("used_at", math.inf) < _IDLE:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise DisconnectionError from error  # the pool connects anew
 
 
 def migrate(engine: Engine) -> None:
