@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
-from dagster import DagsterEventType, EventLogEntry
+from dagster import AssetKey, DagsterEventType, EventLogEntry, EventLogRecord
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log import SqlEventLogStorageTable
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, deserialize_value
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -53,8 +53,7 @@ class _EventLog(PostgresEventLogStorage):
     Dagster stores each event by itself, in two statements or six. A process that is killed leaves of a step that had not ended no more
     than that it had begun, and what it said more than a moment before.
 
-    Nor does it ask the database for each event which tables and columns it has; what has been migrated stays so for as long as a process
-    lives.
+    Nor does it ask the database what it knows: for each event, which tables and columns there are, which stay as long as a process lives.
     """
 
     def __init__(self, postgres_url: str) -> None:
@@ -116,6 +115,14 @@ class _EventLog(PostgresEventLogStorage):
             return
         with super()._connect() as connection:
             yield connection
+
+    def _get_latest_materialization_records(self, raw_asset_rows: Any) -> Any:
+        # Where each row tells its own, which one that was ever wiped need not, Dagster asks once more, for none.
+        if all(row["last_materialization"] and not row["asset_details"] for row in raw_asset_rows):
+            told = {AssetKey.from_db_string(row["asset_key"]): deserialize_value(row["last_materialization"]) for row in raw_asset_rows}
+            if all(isinstance(record, EventLogRecord) for record in told.values()):
+                return told
+        return super()._get_latest_materialization_records(raw_asset_rows)
 
     def has_table(self, table_name: str) -> bool:
         if table_name not in self._there and super().has_table(table_name):

@@ -104,6 +104,22 @@ def test_what_a_step_has_made_is_stored_with_its_end(storage_url):
         assert (execution.status.value, execution.run_id) == ("SUCCEEDED", result.run_id)
 
 
+def test_the_latest_materialization_is_the_latest_also_when_the_one_before_was_wiped(storage_url):
+    with dg.DagsterInstance.get() as instance:
+
+        def latest():
+            record = instance.get_asset_records([something.key])[0].asset_entry.last_materialization_record
+            return record and record.run_id
+
+        first = dg.materialize([something], instance=instance)
+        assert latest() == first.run_id
+        instance.wipe_assets([something.key])
+        assert instance.get_asset_records([something.key]) == []
+        for _ in range(2):
+            again = dg.materialize([something], instance=instance)
+            assert latest() == again.run_id
+
+
 def test_a_step_takes_few_statements(storage_url):
     def nothing() -> None:
         pass

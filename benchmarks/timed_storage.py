@@ -1,7 +1,8 @@
-"""The project's storage of Dagster's runs, which notes how long a process used it. For `dagster_share.py`."""
+"""The project's storage of Dagster's runs, which notes how long a run used it. For `dagster_share.py`."""
 
 import atexit
 import json
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from arcadia_dagster.instance_storage import LedgerStorage
 
 
 class TimedStorage(LedgerStorage):
-    """Leaves, at the end of a process, a file with the seconds that its connections were in use, and the number of statements."""
+    """Leaves, at the end of a run, a file with the seconds that its connections were in use, and how many statements it made."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -32,9 +33,10 @@ class TimedStorage(LedgerStorage):
         def executed(*_: Any) -> None:
             used["statements"] += 1
 
-        atexit.register(lambda: path(os.getpid()).write_text(json.dumps(used)))
+        if multiprocessing.parent_process():  # servers, which are not started by multiprocessing, end when the folder is being removed
+            atexit.register(lambda: path(os.getpid()).write_text(json.dumps(used)))
 
 
 def path(pid: int) -> Path:
-    """Where a process leaves its file."""
+    """Where the process of a run leaves its file."""
     return Path(os.environ["DAGSTER_HOME"]) / f"storage-used-by-{pid}"
