@@ -34,7 +34,7 @@ from arcadia_dagster.digitalocean.invoices import (
     parse_items,
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
-from arcadia_dagster.ledger.copying import copying
+from arcadia_dagster.ledger.copying import FORMAT, copying, quoted
 from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decide, match_events, stored_lines
 from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, finish, lock, name_key
 from arcadia_dagster.ledger.tables import BY_NAME
@@ -417,10 +417,7 @@ _STAGED = (
     *("product", "group_description", "description"),
     *("ordinal", "started_at", "ended_at", "hours", "amount_usd", "project_name", "category"),
 )
-_FORMAT = (
-    "format csv, encoding 'utf8', delimiter e'\\t', quote e'\\x01',"
-    " force_not_null (product, group_description, description, project_name, category)"
-)
+_FORMAT = f"{FORMAT}, force_not_null (product, group_description, description, project_name, category)"
 
 
 def _row(line: InvoiceLine) -> str:
@@ -443,7 +440,7 @@ def _cells(*texts: str) -> str:
     cells = "\t".join(texts)
     if cells.count("\t") < len(texts) and "\n" not in cells and "\r" not in cells and "\x01" not in cells:
         return cells
-    return "\t".join(text and "\x01" + text.replace("\x01", "\x01\x01") + "\x01" for text in texts)
+    return "\t".join(text and quoted(text) for text in texts)
 
 
 _shared_cells = lru_cache(maxsize=1024)(_cells)  # of texts that many lines have in common
