@@ -91,7 +91,7 @@ OUTCOMES = st.sampled_from(["nothing", "nothing", "changed", "failed", "failed a
 HISTORIES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["droplet", "volume"]), OUTCOMES, st.booleans()), max_size=40)
 # What others ask of the sync runs: `ever_listed`, the check of open listings, `arcadia status`, and matching of what was resized.
 ASKED = """
-select account_id, kind, max(started_at) filter (where complete) as newest, bool_or(complete and requests > 0) as ever,
+select account_id, kind, max(started_at) filter (where complete) as newest, coalesce(bool_or(complete and requests > 0), false) as ever,
        max(started_at) filter (where complete and requests > 0) as asked,
        (array_agg(coalesce(complete, false) order by started_at desc))[1] as last,
        array_agg(started_at order by started_at) filter (where greatest(discovered, updated, restored, struck, deleted) > 0) as changes
