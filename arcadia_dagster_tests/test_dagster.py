@@ -422,6 +422,14 @@ def test_droplets_name_the_pool_that_made_them_for_one_request_a_pool(showcase):
     assert made() == {"workers-x7k2": pool, "workers-9qp4": pool}
 
 
+def test_a_pool_that_becomes_known_is_told_of_droplets_that_were_known_before(showcase):
+    ((pool, _),) = showcase.account.autoscale_members.items()
+    for listed in (["droplets"], ["droplets"], ["autoscale_pools", "droplets"]):
+        assert showcase.run("sync_inventory", assets=listed).success
+    made = "select name from arcadia.cloud_resources where kind = 'droplet' and attrs ->> 'autoscale_pool_id' = :pool order by name"
+    assert showcase.rows(made, pool=pool) == [("workers-9qp4",), ("workers-x7k2",)]
+
+
 def test_every_line_of_the_showcase_is_explained_but_the_product_that_nobody_knows(showcase):
     showcase.run(*INVENTORY_JOBS, "discover_invoices")
     assert not run_check(showcase, "no_unknown_product").passed  # the month to date shows it first

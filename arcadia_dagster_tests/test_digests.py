@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
@@ -13,13 +14,13 @@ from sqlalchemy import text
 
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.showcase import showcase_account
-from arcadia_dagster.digitalocean import inventory
 from arcadia_dagster.digitalocean.client import Client, Listing
 from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.items import Items, NewItems
 from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
-from arcadia_dagster.ledger.reconcile import _fingerprint, begin, placeholder, reconcile
+from arcadia_dagster.ledger.reconcile import Changes, Recalled, _fingerprint, begin, placeholder, recall, reconcile
 from arcadia_dagster_tests.scripted_server import Reply, serving
 
 DROPLET = items.droplet(1, "web-1", created_at="2026-01-01T00:00:00Z", tags=("web",))
@@ -39,7 +40,20 @@ class Listings:
         listed = Items.of(found, self.kind.list_id)
         listing = Listing(items=listed.adding(adding) if adding else listed, requests=1, error=None, id_field=self.kind.list_id)
         self.reading = Watched(self.kind, listing)
-        return reconcile(self.engine, begin(self.engine, account_id=self.account, kind=self.kind.name), self.reading)
+        return self.record(self.begin(), self.reading)
+
+    def begin(self):
+        return begin(self.engine, account_id=self.account, kind=self.kind.name)
+
+    def record(self, run, reading, **beside):
+        return reconcile(self.engine, run, reading, strike_interval=timedelta(0), **beside)
+
+    def read(self, recalled, *found, error=None):
+        """A reading of these items, that were not put aside where they are what was recalled."""
+        listed = NewItems(self.kind.list_id, known=recalled.digests)
+        listed.add([msgspec.Raw(msgspec.json.encode(item, order="deterministic")) for item in found])
+        self.reading = Watched(self.kind, Listing(items=listed, requests=1, error=error, id_field=self.kind.list_id))
+        return self.reading
 
     @property
     def asked(self):
@@ -105,7 +119,7 @@ def test_a_new_edition_of_the_code_reads_everything_anew(engine, monkeypatch):
     listing(DROPLET)
     listing.kind = replace(listing.kind, attrs=(*listing.kind.attrs, "locked"))
     assert (listing(DROPLET).updated, listing.asked) == (0, [])
-    monkeypatch.setattr(inventory, "EDITION", b"another!")
+    monkeypatch.setattr(ledger, "EDITION", b"another!")
     assert (listing(DROPLET).updated, listing.asked) == (1, ["1"])
     assert listing.rows()[0].attrs["locked"] is False
     assert (listing(DROPLET).updated, listing.asked) == (0, [])
@@ -114,7 +128,7 @@ def test_a_new_edition_of_the_code_reads_everything_anew(engine, monkeypatch):
 def test_a_new_edition_that_reads_the_same_renews_the_digest(engine, monkeypatch):
     listing = Listings(engine)
     listing(DROPLET)
-    monkeypatch.setattr(inventory, "EDITION", b"another!")
+    monkeypatch.setattr(ledger, "EDITION", b"another!")
     for asked in (["1"], []):
         assert (listing(DROPLET).updated, listing.asked) == (0, asked)
     assert listing.rows()[0].item_digest.endswith(b"another!")
@@ -152,6 +166,83 @@ def test_an_item_that_cannot_be_read_makes_the_listing_incomplete_each_time(engi
         assert (last.complete, last.error) == (False, listing.reading.error)
     assert [row.stale_strike_count for row in listing.rows()] == [0, 0, 0]
     assert listing(DROPLET, other, third).updated == 1
+
+
+def test_of_what_is_as_it_was_recalled_nothing_is_kept(engine):
+    listing = Listings(engine)
+    others = [{**DROPLET, "id": number} for number in range(2, 6)]
+    listing(DROPLET, *others)
+    run = listing.begin()
+    recalled = recall(engine, run)
+    assert {*recalled.digests} == {"1", "2", "3", "4", "5"}
+    reading = listing.read(recalled, {**DROPLET, "status": "off"}, *others[1:], {**DROPLET, "id": 6})
+    for one in ("3", "4", "5"):
+        with pytest.raises(ValueError, match="another sync has changed that since; run again"):
+            reading.reader([one])(one)
+    listing.asked.clear()
+    assert listing.record(run, reading, recalled=recalled) == Changes(seen=5, discovered=1, updated=1, struck=1)
+    assert listing.asked == ["1", "6"]
+    assert recall(engine, run).digests["2"] is None  # it was struck: were it seen as it was, that would be news
+
+
+@pytest.mark.parametrize("error", [None, "page 2 cannot be read"])
+def test_what_another_sync_recorded_since_it_was_recalled_is_compared(engine, error):
+    listing = Listings(engine)
+    listing(DROPLET, {**DROPLET, "id": 2})
+    run = listing.begin()
+    recalled = recall(engine, run)
+    reading = listing.read(recalled, DROPLET, {**DROPLET, "id": 3})
+    other = replace(run, sync_run_id=listing.begin().sync_run_id)  # of the same moment, and quicker
+    off = Reading(listing.kind, Listing(items=Items.of([{**DROPLET, "status": "off"}], "id"), requests=1, error=None))
+    listing.record(other, off, error=error)
+    changes = listing.record(run, reading, recalled=recalled)
+    assert (changes.discovered, changes.updated, changes.struck) == (1, 0, 0)
+    assert reading.error == (
+        "an item of the droplet listing cannot be read: it was as the ledger had it when the listing began,"
+        " and another sync has changed that since; run again"
+    )
+    assert [(row.provider_id, row.status) for row in listing.rows()] == [("1", "off"), ("2", "active"), ("3", "active")]
+    assert listing(DROPLET, {**DROPLET, "id": 3}).updated == 1
+    assert listing.rows()[0].status == "active"
+
+
+states = st.dictionaries(st.integers(1, 4), st.sampled_from(["active", "off", "archive"]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(states, st.none() | states, st.booleans()), min_size=1, max_size=6))
+def test_recalling_what_is_compared_changes_no_outcome(engine, steps):
+    """Of two accounts with the same listings, some of them overtaken by another; one recalls, the other compares as it records."""
+
+    def found(statuses):
+        return [{**DROPLET, "id": number, "status": status} for number, status in statuses.items()]
+
+    ours, plain = Listings(engine), Listings(engine)
+    state = (
+        "select provider_id, status, stale_strike_count, deleted_at is null as active from arcadia.resources"
+        " where account_id = :a order by provider_id"
+    )
+    for statuses, overtaking, complete in steps:
+        runs = [listing.begin() for listing in (ours, plain)]
+        recalled = recall(engine, runs[0])
+        readings = [ours.read(recalled, *found(statuses)), plain.read(Recalled(digests={}, revision=None), *found(statuses))]
+        before = ours.rows(state)
+        if overtaking is not None:
+            for listing, run in zip((ours, plain), runs, strict=True):
+                other = replace(run, sync_run_id=listing.begin().sync_run_id)
+                reading = Reading(listing.kind, Listing(items=Items.of(found(overtaking), "id"), requests=1, error=None))
+                listing.record(other, reading, error=None if complete else "cut short")
+            before = ours.rows(state)
+        ours.record(runs[0], readings[0], recalled=recalled)
+        plain.record(runs[1], readings[1])
+        if readings[0].error is not None:  # then it said so, struck nothing, and the next one puts it right
+            assert overtaking is not None
+            assert {(row.provider_id, row.stale_strike_count) for row in ours.rows(state)} >= {
+                (row.provider_id, row.stale_strike_count) for row in before if int(row.provider_id) not in statuses
+            }
+            return
+        assert ours.rows(state) == plain.rows(state)
+        assert ours.events() == plain.events()
 
 
 KEPT = {

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from arcadia_dagster import settings
 from arcadia_dagster.demo import items
-from arcadia_dagster.digitalocean.client import Client
+from arcadia_dagster.digitalocean.client import Client, Paging
 from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger import reconcile as ledger
@@ -81,14 +81,21 @@ def pages_of(encoded: list[bytes]) -> Pages:
 
 
 class Fed(Client):
-    """The client, given replies that have come already."""
+    """The client, given replies that have come already. So nothing is asked ahead: the threads for that are part of fetching."""
 
     def __init__(self) -> None:
         super().__init__("benchmark")
         self.came: Pages = ()
 
-    def _request(self, *_: Any, params: Any = None, **__: Any) -> tuple[bytes, httpx.Response]:
-        return self.came[params["page"] - 1], httpx.Response(200)
+    def _read_pages(self, items: Any, path: str, key: str, *, kind: str, paging: Paging, **_: Any) -> str | None:
+        return self._add_up(items, self, path, key, kind=kind, paging=paging)  # type: ignore[arg-type]
+
+    def page(self, number: int) -> tuple[bytes, httpx.Response]:
+        """The reply for this page."""
+        return self.came[number - 1], httpx.Response(200)
+
+    def expect(self, last: int) -> None:
+        """All are there."""
 
 
 CLIENT = Fed()
@@ -97,9 +104,10 @@ CLIENT = Fed()
 def ours(engine: Engine, account_id: int, pages: Pages) -> None:
     """One listing, as the asset does it; there are no GPU droplets."""
     run = ledger.begin(engine, account_id=account_id, kind="droplet")
+    recalled = ledger.recall(engine, run)
     CLIENT.came = pages
-    reading = Reading(DROPLET, CLIENT.list("/v2/droplets", "droplets", kind="droplet"))
-    ledger.reconcile(engine, run, reading, error=reading.error)
+    reading = Reading(DROPLET, CLIENT.list("/v2/droplets", "droplets", kind="droplet", known=recalled.digests))
+    ledger.reconcile(engine, run, reading, recalled=recalled, error=reading.error)
     assert reading.error is None
 
 

@@ -304,11 +304,13 @@ class Client:
         scope: str | None = None,
         params: Params | None = None,
         paging: Paging = Paging.PAGES,
+        known: Mapping[str, bytes | None] | None = None,
     ) -> Listing:
         """Every item under `key` on all pages of `path`.
 
         Never raises ProviderError: it is in `.error`, beside what had been read. `id_field` names what makes an item
-        distinct; None where equal items are legal.
+        distinct; None where equal items are legal. Of an item that has the digest that `known` has for its id, no more
+        is kept.
 
         Pages are asked for by number, because `links` name the provider's host and not the configured one; where page 1
         tells how many there are, several of the others at once, which are then taken in order. The last
@@ -322,7 +324,7 @@ class Client:
         complete listing is no proof of deletion.
         """
         before = _local.requests
-        items = NewItems(id_field)
+        items = NewItems(id_field, known=known or {})
         seen: Items = items
         error: ProviderError | None = None
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.items import Item
-from arcadia_dagster.digitalocean.kinds import EDITION, KINDS, Kind, Resource, Sightings
+from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Resource, Sightings
 from arcadia_dagster.digitalocean.urns import parse_urn
 
 
@@ -24,7 +24,6 @@ class Reading(Sightings):
         self.kind = kind
         self.requests = listing.requests
         self.error = None if listing.error is None else str(listing.error)
-        self.edition = EDITION
         self._items = listing.by_id
         self.digests = self._items.digests
 
@@ -54,12 +53,18 @@ class Walk:
     problem: ProviderError | None = None  # the provider's part in the error
 
 
-def list_kind(client: Client, kind: Kind) -> Listing:
-    """Every page of every pass that together make one listing of the kind."""
+def list_kind(client: Client, kind: Kind, known: Mapping[str, bytes | None] | None = None) -> Listing:
+    """Every page of every pass that together make one listing of the kind.
+
+    Of an item that has the digest that `known` has for its id, no more is kept, unless others are read by what is in it.
+    """
     if kind.path is None or kind.key is None:
         raise ValueError(f"{kind.name} has no listing; it is known from project URNs only")
     if kind.name == "droplet_backup":
         return list_backups(client)
+    leads_to_others = any(other.listed_along == kind.name for other in KINDS.values())
+    if leads_to_others or kind.inner is not None:
+        known = None
     if kind.listed_along is not None:
         return _list_along(client, kind, KINDS[kind.listed_along])
     listing = Listing(items=[], requests=0, error=None, id_field=kind.list_id)
@@ -71,18 +76,22 @@ def list_kind(client: Client, kind: Kind) -> Listing:
     for query in passes:
         if listing.error is not None and not kind.per_region:  # what other regions hold is worth knowing all the same
             break
-        listing += _list(client, kind, kind.path, query)
+        listing += _list(client, kind, kind.path, query, known)
     if kind.name == "project":  # https://docs.digitalocean.com/products/projects/details/features/
         listing = _not_empty(listing, kind.name, kind.path, "every team has a default project")
     if kind.inner is not None:
         listing = _inside(listing, kind, kind.inner)
-    if listing.complete and any(other.listed_along == kind.name for other in KINDS.values()):
+    if listing.complete and leads_to_others:
         client.listed[kind.name] = listing
     return listing
 
 
-def _list(client: Client, kind: Kind, path: str, query: Mapping[str, str] | None = None) -> Listing:
-    return client.list(path, kind.key or "", kind=kind.name, id_field=kind.list_id, scope=kind.scope, params=query, paging=kind.paging)
+def _list(
+    client: Client, kind: Kind, path: str, query: Mapping[str, str] | None = None, known: Mapping[str, bytes | None] | None = None
+) -> Listing:
+    return client.list(
+        path, kind.key or "", kind=kind.name, id_field=kind.list_id, scope=kind.scope, params=query, paging=kind.paging, known=known
+    )
 
 
 def _list_regions(client: Client) -> Listing:

@@ -61,7 +61,8 @@ class _Spool:
 class _Page:
     """Items put aside together, one behind the other."""
 
-    def __init__(self, spool: _Spool, items: Sequence[msgspec.Raw], ids: Sequence[str]) -> None:
+    def __init__(self, spool: _Spool, items: Sequence[msgspec.Raw | bytes], ids: Sequence[str]) -> None:
+        """Of an item without content, nothing but the id is kept."""
         self.ids = ids
         self._spool = spool
         start = spool.append(b"".join(items))
@@ -112,10 +113,13 @@ class Items(Collection[Item]):
         }
 
     def item(self, one: str, decode: Callable[[bytes | memoryview], Item] = decode_item) -> Item:
-        """The item of this id as objects, numbers with a fraction as Decimal."""
+        """The item of this id as objects, numbers with a fraction as Decimal. Raises ValueError for one that was not put aside."""
         if one not in self._places:
             self.locate(self.digests)
-        item = decode(self._content(self._places[one]))
+        content = self._content(self._places[one])
+        if not content:
+            raise ValueError("it was as the ledger had it when the listing began, and another sync has changed that since; run again")
+        item = decode(content)
         return {**item, **self._added[one]} if one in self._added else item
 
     def _content(self, place: int) -> bytes | memoryview:
@@ -165,16 +169,21 @@ class Items(Collection[Item]):
 
 # Sixteen bytes of it: no other content has them. Most processors have instructions for this hash: no other safe one takes as little.
 _hash = hashlib.sha256
+_NOTHING: Mapping[str, bytes | None] = {}
 
 
 class NewItems(Items):
     """Items as their pages arrive; all of them where `id_field` is None."""
 
-    def __init__(self, id_field: str | None, beside: "NewItems | None" = None) -> None:
-        """`beside` names items of another reading of the same list, in whose file these are kept too."""
+    def __init__(self, id_field: str | None, *, known: Mapping[str, bytes | None] = _NOTHING, beside: "NewItems | None" = None) -> None:
+        """The digest alone is kept of an item that has the one in `known`.
+
+        `beside` names items of another reading of the same list, in whose file these are kept too.
+        """
         self._new: tuple[dict[str, bytes], list[_Page]] = ({}, [])
         super().__init__(*self._new, {})
         self._id_field = id_field
+        self._known = known
         self._spool: _Spool = _Spool() if beside is None else beside._spool
 
     def add(self, items: Sequence[msgspec.Raw]) -> None:
@@ -186,10 +195,12 @@ class NewItems(Items):
             else:
                 _identify(items, self._id_field, ids)
         finally:
-            items = items[: len(ids)]
+            new = [_hash(item).digest()[:16] for item in items[: len(ids)]]
             digests, pages = self._new
-            pages.append(_Page(self._spool, items, ids))
-            digests.update(zip(ids, [_hash(item).digest()[:16] for item in items], strict=True))
+            digests.update(zip(ids, new, strict=True))
+            known = self._known
+            kept = [b"" if known.get(one) == digest else item for one, digest, item in zip(ids, new, items, strict=False)]
+            pages.append(_Page(self._spool, kept, ids))
 
 
 def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:

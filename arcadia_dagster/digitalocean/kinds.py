@@ -49,12 +49,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 class Sightings:
     """What a listing showed, by provider id. A thing is read when it is asked for, and need not be where its digest is known.
 
-    `digests` has every id. Two things of one id with the same digest read alike by the same `edition` of the code; None: nothing is known
+    `digests` has every id. Two things of one id with the same digest read alike by the same `EDITION` of the code; None: nothing is known
     without reading.
     """
 
     digests: Mapping[str, bytes | None]
-    edition: bytes = b""
 
     def __init__(self, things: Iterable[Resource]) -> None:
         """Things that have been read already; of two with the same id the later one."""
@@ -77,7 +76,6 @@ class _Together(Sightings):
     def __init__(self, some: Sightings, others: Sightings) -> None:
         self._some, self._others = some, others
         self.digests = {**dict.fromkeys(others.digests), **some.digests}
-        self.edition = some.edition
 
     def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
         read_some, read_others = self._some.reader(ids), self._others.reader(ids)

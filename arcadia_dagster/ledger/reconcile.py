@@ -1,7 +1,7 @@
 """The single door through which resources enter, change and leave the ledger, and the sync runs that prove each listing.
 
-`begin` a listing before its first request, then hand what came to `reconcile`, complete or not. What invoices alone tell of enters by
-`admit_billed`. Projects and tenants of resources are `attribution.py`'s.
+`begin` a listing before its first request, then hand what came to `reconcile`, complete or not; what is to be compared may be `recall`ed
+before. What invoices alone tell of enters by `admit_billed`. Projects and tenants of resources are `attribution.py`'s.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import msgspec
 from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
-from arcadia_dagster.digitalocean.kinds import Kind, Resource, Sightings, kind_named
+from arcadia_dagster.digitalocean.kinds import EDITION, Kind, Resource, Sightings, kind_named
 from arcadia_dagster.ledger.copying import copy_rows, driver
 from arcadia_dagster.ledger.tables import resources
 
@@ -89,6 +89,24 @@ def begin(engine: Engine, *, account_id: int, kind: str, dagster_run_id: str | N
     return SyncRun(sync_run_id=row.sync_run_id, account_id=account_id, kind=kind, started_at=row.started_at)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """What the ledger held of one kind of one account: the digest of the item that each active resource was read of, by provider id.
+
+    None: whatever a listing shows of it must be looked at. `revision` counts what had been recorded of the kind; None: nothing complete.
+    """
+
+    digests: Mapping[str, bytes | None]
+    revision: int | None
+
+
+def recall(engine: Engine, run: SyncRun) -> Recalled:
+    """What a listing will be compared with, unless another is recorded until then."""
+    with engine.connect() as conn:
+        revision = _newest_listing(conn, run).revision  # read first, so that it tells of what is recorded while the rest is read
+        return Recalled(digests={} if revision is None else _held(conn, run), revision=revision)
+
+
 def finish(conn: Connection, run: SyncRun, changes: Changes, *, requests: int, error: str | None, complete: bool) -> None:
     """Close a sync run in the transaction that did its work; a complete one becomes the newest listing of its kind."""
     conn.execute(
@@ -99,16 +117,16 @@ def finish(conn: Connection, run: SyncRun, changes: Changes, *, requests: int, e
         ),
         {**vars(changes), "complete": complete, "requests": requests, "error": error, "sync_run_id": run.sync_run_id},
     )
+    recorded = "update arcadia.listings set revision = revision + 1 where account_id = :account_id and kind = :kind"
     if complete:
-        conn.execute(
-            text(
-                "insert into arcadia.listings (account_id, kind, started_at) values (:account_id, :kind, :started_at)"
-                " on conflict (account_id, kind) do update set started_at = excluded.started_at"
-                # One that is yet to begin was recorded by a clock that has been set back since: it proves no order.
-                " where listings.started_at < excluded.started_at or listings.started_at > clock_timestamp()"
-            ),
-            {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at},
+        recorded = (
+            "insert into arcadia.listings (account_id, kind, started_at) values (:account_id, :kind, :started_at)"
+            " on conflict (account_id, kind) do update set revision = listings.revision + 1, started_at = case"
+            # One that is yet to begin was recorded by a clock that has been set back since: it proves no order.
+            " when listings.started_at < excluded.started_at or listings.started_at > clock_timestamp() then excluded.started_at"
+            " else listings.started_at end"
         )
+    conn.execute(text(recorded), {"account_id": run.account_id, "kind": run.kind, "started_at": run.started_at})
 
 
 def ever_listed(engine: Engine, account_id: int, kind: str) -> bool:
@@ -135,6 +153,7 @@ def reconcile(
     run: SyncRun,
     found: Sightings | Iterable[Resource],
     *,
+    recalled: Recalled | None = None,
     requests: int = 0,
     error: str | None = None,
     strike_interval: timedelta = timedelta(minutes=10),
@@ -144,7 +163,8 @@ def reconcile(
 
     `error` says why a listing is incomplete: then what was seen is recorded and nothing is struck. An item that cannot be read makes it
     incomplete too, and is left out. A listing that began before one that has been reconciled already is out of date and changes nothing.
-    A resource is struck at most once per `strike_interval`.
+    A resource is struck at most once per `strike_interval`. What was `recalled` before the listing began need not be read again, if it
+    still holds.
 
     Raises MassDeletionWithheldError, after committing what was seen, where more than 10 and more than 30 % of the active resources would
     be tombstoned at once and `allow_mass_deletion` is False.
@@ -154,15 +174,18 @@ def reconcile(
     with engine.begin() as conn:
         lock(conn, "reconcile", run.account_id, run.kind)
         newest = _newest_listing(conn, run)
-        if newest is not None and newest > run.started_at:
-            note = f"a listing of {run.kind} that began later ({newest:%Y-%m-%d %H:%M:%S} UTC) has been recorded already"
+        if newest.started_at is not None and newest.started_at > run.started_at:
+            note = f"a listing of {run.kind} that began later ({newest.started_at:%Y-%m-%d %H:%M:%S} UTC) has been recorded already"
             finish(conn, run, Changes(seen=len(seen)), requests=requests, error=error or note, complete=False)
             return Changes(seen=len(seen))
 
-        active, missed, unsure = _compare(conn, run, seen)
+        held = recalled.digests if recalled is not None and recalled.revision == newest.revision is not None else _held(conn, run)
+        unsure = [one for one, digest in seen.digests.items() if digest is None or held.get(one) != digest]
+        shown = len(seen) - sum(one not in held for one in unsure)
+        missed = [one for one in held if one not in seen.digests] if shown < len(held) else []
         things = _Things(seen, unsure)
         counts = {"discovered": 0, "updated": 0, "restored": 0}
-        ever_seen = active > 0 or _any_known(conn, run)
+        ever_seen = bool(held) or _any_known(conn, run)
         for ids in _batches(unsure):
             known = _known(conn, run, ids) if ever_seen else {}
             _write_known(conn, run, known, things, counts)
@@ -180,9 +203,9 @@ def reconcile(
             _strike_again_later(conn, run, [row.resource_id for row in missing if (row.last_struck_at or run.started_at) > run.started_at])
             struck = [row.resource_id for row in due if row.stale_strike_count + 1 < STRIKES]
             last_strike = [row.resource_id for row in due if row.stale_strike_count + 1 >= STRIKES]
-            if len(last_strike) > MASS_DELETION_COUNT and len(last_strike) > MASS_DELETION_SHARE * active and not allow_mass_deletion:
+            if len(last_strike) > MASS_DELETION_COUNT and len(last_strike) > MASS_DELETION_SHARE * len(held) and not allow_mass_deletion:
                 withheld = (
-                    f"{len(last_strike)} of {active} active {run.kind} resources are missing from three listings in a row; that"
+                    f"{len(last_strike)} of {len(held)} active {run.kind} resources are missing from three listings in a row; that"
                     " many are not tombstoned unless you say that it is right: run again with allow_mass_deletion"
                 )
                 last_strike = []
@@ -204,31 +227,18 @@ def _batches(ids: list[str]) -> Iterable[list[str]]:
     return (ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH))
 
 
-def _compare(conn: Connection, run: SyncRun, seen: Sightings) -> tuple[int, list[str], list[str]]:
-    """How many resources are active, which of them were not seen, and what was seen that must be looked at.
-
-    Of the others, nothing is kept: however many there are, all that is in memory is what the listing itself holds.
-    """
-    digests, edition = seen.digests, seen.edition
-    active, missed, unsure = 0, [], []
-    for rows in _active(conn, run, "provider_id, case when stale_strike_count = 0 then item_digest end"):
-        active += len(rows)
-        other = [one for one, digest in rows if digest is None or (digests.get(one) or b"") + edition != digest]
-        unsure += [one for one in other if one in digests]
-        missed += [one for one in other if one not in digests]
-    if active - len(missed) < len(digests):  # some are no active resources
-        known = {one for rows in _active(conn, run, "provider_id") for (one,) in rows}
-        unsure += [one for one in digests if one not in known]
-    return active, missed, unsure
-
-
-def _active(conn: Connection, run: SyncRun, columns: str) -> Iterator[list[Any]]:
-    """The active resources, a batch of rows at a time. What is asked for is in an index."""
-    query = f"select {columns} from arcadia.resources where account_id = %s and kind = %s and deleted_at is null"
-    with driver(conn).cursor("active", binary=True) as cursor:
-        cursor.execute(query.encode(), (run.account_id, run.kind))
+def _held(conn: Connection, run: SyncRun) -> dict[str, bytes | None]:
+    """The active resources, with the digests of what this edition of the code read. What is asked for is in an index."""
+    query = (
+        "select provider_id, case when stale_strike_count = 0 and substr(item_digest, 17) = %s then substr(item_digest, 1, 16) end"
+        " from arcadia.resources where account_id = %s and kind = %s and deleted_at is null"
+    )
+    held: dict[str, bytes | None] = {}
+    with driver(conn).cursor("held", binary=True) as cursor:
+        cursor.execute(query, (EDITION, run.account_id, run.kind))
         while rows := cursor.fetchmany(_BATCH):
-            yield rows
+            held.update(rows)
+    return held
 
 
 def _any_known(conn: Connection, run: SyncRun) -> bool:
@@ -254,12 +264,20 @@ def _known(conn: Connection, run: SyncRun, provider_ids: list[str]) -> dict[str,
     return {row.provider_id: row for row in rows}
 
 
-def _newest_listing(conn: Connection, run: SyncRun) -> datetime | None:
-    newest: datetime | None = conn.execute(
-        text("select started_at from arcadia.listings where account_id = :account_id and kind = :kind and started_at <= clock_timestamp()"),
+class _Newest(NamedTuple):
+    revision: int | None
+    started_at: datetime | None  # None: unknown, as the clock was set back since
+
+
+def _newest_listing(conn: Connection, run: SyncRun) -> _Newest:
+    row = conn.execute(
+        text(
+            "select revision, case when started_at <= clock_timestamp() then started_at end from arcadia.listings"
+            " where account_id = :account_id and kind = :kind"
+        ),
         {"account_id": run.account_id, "kind": run.kind},
-    ).scalar()
-    return newest
+    ).one_or_none()
+    return _Newest(None, None) if row is None else _Newest(*row)
 
 
 class _Seen(NamedTuple):
@@ -279,11 +297,7 @@ class _Things:
 
     def digest(self, one: str) -> bytes | None:
         digest = self._seen.digests[one]
-        return None if digest is None else digest + self._seen.edition
-
-    def is_of_today(self, digest: bytes | None) -> bool:
-        """Whether it is of what this edition of the code read."""
-        return digest is not None and digest.endswith(self._seen.edition)
+        return None if digest is None else digest + EDITION
 
     def read(self, ids: Iterable[str]) -> Iterator[_Seen]:
         for one in ids:
@@ -337,7 +351,7 @@ def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], thing
             forgiven.append(row.resource_id)
         if one.digest in (None, row.item_digest):
             continue
-        if things.is_of_today(row.item_digest):
+        if row.item_digest is not None and row.item_digest.endswith(EDITION):
             lookalikes.append((row.resource_id, one.digest, one.fingerprint))
         else:
             outdated.append((row.resource_id, one.digest))

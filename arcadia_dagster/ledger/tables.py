@@ -97,6 +97,7 @@ listings = Table(
     Column("kind", Text, primary_key=True),
     Column("started_at", _time, nullable=False),
     Column("rematched_at", _time, comment="The started_at that the account's lines were last matched against"),
+    Column("revision", BigInteger, nullable=False, server_default=text("0"), comment="Counts what has been recorded of the kind since"),
     comment="The newest complete listing of each kind: what it did not report missing was seen at that time",
 )
 

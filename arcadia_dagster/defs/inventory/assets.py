@@ -1,6 +1,6 @@
 """One asset for each kind that has a listing, and the walk of the projects. What a listing means to the ledger is not decided here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,16 @@ from arcadia_dagster.digitalocean.inventory import Reading, create_project, list
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Sightings
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
 from arcadia_dagster.ledger.matching import is_waiting, rematch
-from arcadia_dagster.ledger.reconcile import Changes, MassDeletionWithheldError, SyncRun, begin, ever_listed, reconcile, set_aside
+from arcadia_dagster.ledger.reconcile import (
+    Changes,
+    MassDeletionWithheldError,
+    SyncRun,
+    begin,
+    ever_listed,
+    recall,
+    reconcile,
+    set_aside,
+)
 from arcadia_dagster.ledger.tables import resources
 
 # One run at a time in a pool: they share the limits of a token. Several accounts have each their own; how many run at once: dagster.yaml.
@@ -94,15 +103,18 @@ def _sync(
     config: SyncConfig,
     *,
     kind: Kind,
-    fetch: Callable[[Client, Kind], Listing],
+    fetch: Callable[[Client, Kind, Mapping[str, bytes | None]], Listing],
     api: DigitalOcean,
     ledger: Ledger,
 ) -> Events:
     account_id, client = ledger.account(api), api.client
     run = begin(ledger.engine, account_id=account_id, kind=kind.name, dagster_run_id=context.run.run_id)
-    listing = fetch(client, kind)
-    if kind.name == "droplet":
-        listing = _with_pools(context, client, ledger, account_id, listing)
+    recalled = recall(ledger.engine, run)
+    pools = _Pools(context, client, ledger, account_id) if kind.name == "droplet" else None
+    # A droplet of which a pool may yet be known must be there as it came.
+    listing = fetch(client, kind, {} if pools and pools.ids else recalled.digests)
+    if pools:
+        listing = pools.added_to(listing)
     if kind.name == "droplet_backup":
         listing = _without_images(ledger, account_id, listing)
     reading = Reading(kind, listing)
@@ -122,6 +134,7 @@ def _sync(
             ledger.engine,
             run,
             found,
+            recalled=recalled,
             requests=requests,
             error=error,
             strike_interval=settings.strike_interval(),
@@ -195,28 +208,38 @@ def _what_there_is(ledger: Ledger, account_id: int, kind: str) -> dict[str, Any]
         return {"dagster/row_count": count, "newest": as_markdown(conn.execute(text(newest), values).all())}
 
 
-def _with_pools(context: dg.AssetExecutionContext, client: Client, ledger: Ledger, account_id: int, listing: Listing) -> Listing:
-    """The droplets with the `autoscale_pool_id` of the pool that made them. No request is made where the ledger knows no pool.
+class _Pools:
+    """The autoscale pools that the ledger knows, by their `ids`, and which droplets they made.
 
     Who made a droplet never changes: what the ledger knows stays, whether the pool is gone or its members cannot be read now.
     """
-    with ledger.engine.connect() as conn:
-        known = conn.execute(
-            text(
-                "select kind, provider_id, attrs ->> 'autoscale_pool_id' as pool_id from arcadia.resources where account_id = :account_id"
-                " and deleted_at is null and (kind = 'autoscale_pool' or (kind = 'droplet' and attrs ? 'autoscale_pool_id'))"
-            ),
-            {"account_id": account_id},
-        ).all()
-    members = list_pool_members(client, [row.provider_id for row in known if row.kind == "autoscale_pool"])
-    if members.error is not None:
-        context.log.warning(
-            f"Which droplets the autoscale pools made could not be read in full; the next sync tries again. {members.error}"
-        )
-    made_by = {str(item["droplet_id"]): item["autoscale_pool_id"] for item in members.items}
-    made_by |= {row.provider_id: row.pool_id for row in known if row.kind == "droplet"}
-    items = listing.by_id.adding(lambda one: {"autoscale_pool_id": made_by[one]} if one in made_by else {}) if made_by else listing.items
-    return replace(listing, items=items, requests=listing.requests + members.requests)
+
+    def __init__(self, context: dg.AssetExecutionContext, client: Client, ledger: Ledger, account_id: int) -> None:
+        self._context, self._client = context, client
+        with ledger.engine.connect() as conn:
+            known = conn.execute(
+                text(
+                    "select kind, provider_id, attrs ->> 'autoscale_pool_id' as pool_id from arcadia.resources"
+                    " where account_id = :account_id and deleted_at is null"
+                    " and (kind = 'autoscale_pool' or (kind = 'droplet' and attrs ? 'autoscale_pool_id'))"
+                ),
+                {"account_id": account_id},
+            ).all()
+        self.ids = [row.provider_id for row in known if row.kind == "autoscale_pool"]
+        self._made_by = {row.provider_id: row.pool_id for row in known if row.kind == "droplet"}
+
+    def added_to(self, listing: Listing) -> Listing:
+        """The droplets, each with the `autoscale_pool_id` of the pool that made it. No request is made where no pool is known."""
+        members = list_pool_members(self._client, self.ids)
+        if members.error is not None:
+            self._context.log.warning(
+                f"Which droplets the autoscale pools made could not be read in full; the next sync tries again. {members.error}"
+            )
+        made_by = {str(item["droplet_id"]): item["autoscale_pool_id"] for item in members.items} | self._made_by
+        if not made_by:
+            return replace(listing, requests=listing.requests + members.requests)
+        items = listing.by_id.adding(lambda one: {"autoscale_pool_id": made_by[one]} if one in made_by else {})
+        return replace(listing, items=items, requests=listing.requests + members.requests)
 
 
 def _without_images(ledger: Ledger, account_id: int, listing: Listing) -> Listing:
@@ -239,8 +262,11 @@ def _without_images(ledger: Ledger, account_id: int, listing: Listing) -> Listin
     return listing if hidden else replace(listing, error=None)
 
 
-def _list_projects(client: Client, kind: Kind) -> Listing:
-    """The projects, after making the internal one where a complete listing lacks it. A token that may not make it gets a warning."""
+def _list_projects(client: Client, kind: Kind, _: Mapping[str, bytes | None]) -> Listing:
+    """The projects, after making the internal one where a complete listing lacks it. A token that may not make it gets a warning.
+
+    Each is looked at, whether it is known or not.
+    """
     listing = list_kind(client, kind)
     name = settings.internal_project()
     if name is None or listing.error is not None or any(item.get("name") == name for item in listing.items):
