@@ -7,6 +7,7 @@ their lines pass one by one: no invoice is too long to be stored.
 import hashlib
 import io
 import shutil
+import struct
 import tempfile
 import uuid
 from collections import Counter
@@ -577,30 +578,37 @@ def _keep(conn: Connection, account_id: int, invoice_uuid: str, documents: _Docu
     changed = [name for name, digest in digests.items() if digest != getattr(header, name)]
     if not changed:
         return
+    conn.execute(text("create temp table document (name text, content bytea) on commit drop"))
+    # It is compressed as it arrives there, and goes on as it is: so by what compresses the ledger's own, where the server has it.
     conn.execute(
         text(
-            "create temp table document_part (name text, number integer, part bytea) on commit drop;"
-            " alter table document_part alter part set storage external"  # it is compressed as a whole
+            "select set_config('default_toast_compression', 'lz4', true) from pg_settings"
+            " where name = 'default_toast_compression' and 'lz4' = any(enumvals)"
         )
     )
-    kept = []
-    for name in changed:
-        kept.append(f"{name}_sha256 = :{name}")
-        document = documents[name]
-        if document is None:
-            kept.append(f"{name}_document = null")
-        else:
-            with copying(conn, "copy document_part from stdin (format binary)") as copy:
-                copy.set_types(["text", "int4", "bytea"])
-                for part in enumerate(_parts(document.file)):
-                    copy.write_row((name, *part))
-            whole = f"select string_agg(part, ''::bytea order by number) from document_part where name = '{name}'"
-            kept.append(f"{name}_document = coalesce(({whole}), ''::bytea)")
+    sent = {name: document for name in changed if (document := documents[name]) is not None}
+    with copying(conn, "copy document from stdin (format binary)") as copy:
+        for part in _as_copied(sent):
+            copy.write(part)
+    kept = [f"{name}_sha256 = :{name}, {name}_document = (select content from document where name = '{name}')" for name in changed]
     conn.execute(
         text(f"update arcadia.cloud_invoices set {', '.join(kept)} where invoice_uuid = :invoice_uuid and account_id = :account_id"),
         values | digests,
     )
-    conn.execute(text("drop table document_part"))
+    conn.execute(text("drop table document"))
+
+
+def _as_copied(documents: Mapping[str, _Document]) -> Iterator[bytes]:
+    """Rows of a name and a content, as binary COPY takes them (https://www.postgresql.org/docs/current/sql-copy.html).
+
+    Nobody holds the whole of a content but the server.
+    """
+    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for name, document in documents.items():
+        size = document.file.seek(0, io.SEEK_END)
+        yield struct.pack("!hi", 2, len(name)) + name.encode() + struct.pack("!i", size)
+        yield from _parts(document.file)
+    yield struct.pack("!h", -1)
 
 
 def _replace_lines(conn: Connection, account_id: int, invoice_uuid: str, rows: Iterable[bytes]) -> None:
