@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -186,11 +187,14 @@ def reconcile(
         things = _Things(seen, unsure)
         counts = {"discovered": 0, "updated": 0, "restored": 0}
         ever_seen = bool(held) or _any_known(conn, run)
+        new: list[str] = []
         for ids in _batches(unsure):
             known = _known(conn, run, ids) if ever_seen else {}
             _write_known(conn, run, known, things, counts)
-            counts["discovered"] += _write_new(conn, run, things, [one for one in ids if one not in known])
+            new += [one for one in ids if one not in known]
+        counts["discovered"] = _write_new(conn, run, things, new)
         if counts["discovered"] + counts["restored"] >= MANY_ROWS:
+            conn.execute(text("set local default_statistics_target = 10"))  # a rough idea will do until the server looks for itself
             conn.execute(text(f"analyze arcadia.resources ({_COMPARED}), arcadia.resource_names"))
         error = error or things.error
         complete = error is None
@@ -219,6 +223,8 @@ def reconcile(
 
 # So many items are looked up at a time, and so many rows.
 _BATCH = 5000
+# So many of the next new ones are read while the server writes the names and events of those before.
+_AHEAD = _BATCH // 2
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
 _COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
 
@@ -414,36 +420,43 @@ MANY_ROWS = 1000
 
 
 def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) -> int:
-    """Enter these; returns how many that are. Each is read while the server writes those before it."""
-    if not ids:
-        return 0
-    # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
-    drawn = conn.execute(
-        text(
-            "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
-            " cross join generate_series(1, :new)"
-        ),
-        {"new": len(ids)},
-    ).scalars()
-    names: list[tuple[int, str, str]] = []
-
-    def rows() -> Iterator[Sequence[Any]]:
-        account, at = str(run.account_id), run.started_at.isoformat()
-        for one, resource_id in zip(things.read(ids), drawn, strict=False):
-            names.append((resource_id, name_key(one.item.name), one.item.name))
-            yield (resource_id, account, run.kind, one.item.provider_id, *_state(one), at, at)
-
+    """Enter these; returns how many that are. Things are read while the server writes those before them."""
+    account, at = str(run.account_id), run.started_at.isoformat()
     columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
-    copy_rows(conn, "arcadia.resources", columns, rows())
-    copy_rows(conn, "arcadia.resource_names", ("resource_id", "name_key", "name"), names)
-    conn.execute(
-        text(
-            "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
-            " select unnest(cast(:ids as bigint[])), :account_id, :sync_run_id, 'discovered', :at"
-        ),
-        {"ids": [row[0] for row in names], "account_id": run.account_id, "sync_run_id": run.sync_run_id, "at": run.started_at},
-    )
-    return len(names)
+    entered = 0
+    seen = things.read(ids)
+    ahead = [*islice(seen, _AHEAD)]
+    while ahead:
+        # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
+        drawn = conn.execute(
+            text(
+                "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
+                " cross join generate_series(1, :new)"
+            ),
+            {"new": min(len(ids) - entered, _BATCH)},
+        ).scalars()
+        new: dict[int, str] = {}
+
+        def rows(some: Iterable[_Seen], drawn: Iterable[int], new: dict[int, str]) -> Iterator[Sequence[Any]]:
+            for resource_id, one in zip(drawn, some, strict=False):
+                new[resource_id] = one.item.name
+                yield (resource_id, account, run.kind, one.item.provider_id, *_state(one), at, at)
+
+        copy_rows(conn, "arcadia.resources", columns, rows(chain(ahead, islice(seen, _BATCH - len(ahead))), drawn, new))
+        with driver(conn).pipeline(), driver(conn).cursor() as cursor:
+            cursor.execute(
+                "insert into arcadia.resource_names (resource_id, name_key, name)"
+                " select * from unnest(%s::bigint[], %s::text[], %s::text[])",
+                ([*new], [*map(name_key, new.values())], [*new.values()]),
+            )
+            cursor.execute(
+                "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
+                " select unnest(%s::bigint[]), %s, %s, 'discovered', %s",
+                ([*new], run.account_id, run.sync_run_id, run.started_at),
+            )
+            ahead = [*islice(seen, _AHEAD)]
+        entered += len(new)
+    return entered
 
 
 def _write_changed(conn: Connection, run: SyncRun, changed: list[tuple[_Seen, Any]], counts: dict[str, int]) -> None:
