@@ -44,7 +44,7 @@ from arcadia_dagster.digitalocean.inventory import Reading, list_kind, walk_proj
 from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk
-from arcadia_dagster.ledger.reconcile import begin, reconcile
+from arcadia_dagster.ledger.reconcile import begin, recall, reconcile
 from arcadia_dagster.ledger.schema import connect
 import time
 began = time.perf_counter()
@@ -55,8 +55,9 @@ with Client(settings.api_token("inventory"), base_url=settings.api_url()) as cli
     for kind in KINDS.values():
         if kind.asset and kind.job == "sync_inventory":
             run = begin(engine, account_id=account_id, kind=kind.name)
-            reading = Reading(kind, list_kind(client, kind))
-            reconcile(engine, run, reading, requests=reading.requests, error=reading.error)
+            recalled = recall(engine, run)
+            reading = Reading(kind, list_kind(client, kind, recalled.digests))
+            reconcile(engine, run, reading, recalled=recalled, requests=reading.requests, error=reading.error)
             if kind.name == "project":
                 projects = [*reading.digests]
     run = begin(engine, account_id=account_id, kind=WALK)

@@ -32,18 +32,17 @@ from sqlalchemy.engine import make_url
 
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.api import reading
-from arcadia_dagster.digitalocean.inventory import Reading
-from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_for_import, account_of_team
 from arcadia_dagster.ledger.attribution import attribute
 from arcadia_dagster.ledger.billing import import_csv
 from arcadia_dagster.ledger.export import export, whole_file
 from arcadia_dagster.ledger.matching import rematch
+from arcadia_dagster.ledger.reconcile import STRIKES
 from arcadia_dagster.ledger.schema import connect
 from arcadia_dagster.ledger.tenants import apply
 from arcadia_dagster.ledger.tenants_file import Declaration, Rule, Tenant
 from benchmarks import marts, matching
-from benchmarks.reconcile import CLIENT, DROPLET, PER_PAGE, Pages, droplet, ours, page_of, switched_off
+from benchmarks.reconcile import PER_PAGE, Pages, droplet, ours, page_of, switched_off
 from benchmarks.table import Row, seconds, show
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -138,14 +137,10 @@ def half_gone(place: Place, _: int) -> Work:
     account_id = place.team
 
     def listed() -> None:
-        run = ledger.begin(place.engine, account_id=account_id, kind="droplet")
-        CLIENT.came = OnDisk(place.folder, half // PER_PAGE)
-        found = Reading(DROPLET, CLIENT.list("/v2/droplets", "droplets", kind="droplet"))
-        ledger.reconcile(
-            place.engine, run, found, error=found.error, strike_interval=timedelta(0), allow_mass_deletion=True
-        )  # fmt: skip
+        pages = OnDisk(place.folder, half // PER_PAGE)
+        ours(place.engine, account_id, pages, strike_interval=timedelta(0), allow_mass_deletion=True)
 
-    for _round in range(ledger.STRIKES - 1):
+    for _round in range(STRIKES - 1):
         listed()
     return listed
 

@@ -101,13 +101,13 @@ class Fed(Client):
 CLIENT = Fed()
 
 
-def ours(engine: Engine, account_id: int, pages: Pages) -> None:
-    """One listing, as the asset does it; there are no GPU droplets."""
+def ours(engine: Engine, account_id: int, pages: Pages, **rules: Any) -> None:
+    """One listing, as the asset does it; there are no GPU droplets. `rules` are of what is missing."""
     run = ledger.begin(engine, account_id=account_id, kind="droplet")
     recalled = ledger.recall(engine, run)
     CLIENT.came = pages
     reading = Reading(DROPLET, CLIENT.list("/v2/droplets", "droplets", kind="droplet", known=recalled.digests))
-    ledger.reconcile(engine, run, reading, recalled=recalled, error=reading.error)
+    ledger.reconcile(engine, run, reading, recalled=recalled, error=reading.error, **rules)
     assert reading.error is None
 
 
