@@ -3,9 +3,10 @@ that is allowed is allowed for that run.
 """
 
 import random
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import dagster as dg
 import pytest
 from sqlalchemy import text
 
@@ -58,11 +59,13 @@ def test_a_hundred_impatient_clicks_are_one_strike_and_three_intervals_a_tombsto
 def test_runs_at_once_are_one_strike(messy):
     messy.everything(["domains"])
     messy.account.domains.clear()
-    threads = [threading.Thread(target=messy.everything, args=(["domains"],)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+    def run(_):
+        with dg.DagsterInstance.ephemeral() as instance:
+            return messy.job(world.JOB_OF["domains"], assets=["domains"], instance=instance).success
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(run, range(4)))
     assert strikes(messy, "dns_zone") == (1, 0)
 
 

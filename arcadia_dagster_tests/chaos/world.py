@@ -174,9 +174,9 @@ class Runs:
         monkeypatch.setenv("DO_API_TOKEN", token)
         monkeypatch.setenv("DIGITALOCEAN_API_URL", served.url)
 
-    def job(self, name, *, assets=None, tags=None, config=None):
+    def job(self, name, *, assets=None, tags=None, config=None, instance=None):
         return DEFINITIONS.resolve_job_def(name).execute_in_process(
-            instance=self.instance,
+            instance=instance or self.instance,
             raise_on_error=False,
             tags=tags,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **(config or {})},
