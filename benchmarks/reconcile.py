@@ -215,9 +215,10 @@ def main() -> None:
             return account_of_team(engine, team_uuid=f"bench-{time.time_ns()}", name="bench")
 
         def settled(work: Callable[[], None]) -> float:
-            """Seconds of it a minute after the last: autovacuum has been there, and what others left in memory is looked at no more."""
+            """Seconds of it minutes after the last: what the server does in its own time is done, what others left in memory is frozen."""
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
                 conn.execute(text("vacuum analyze"))
+                conn.execute(text("checkpoint"))
             gc.collect()
             gc.freeze()
             return seconds(work)

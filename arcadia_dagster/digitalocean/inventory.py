@@ -27,6 +27,10 @@ class Reading(Sightings):
         self._items = listing.by_id
         self.digests = self._items.digests
 
+    def unlike(self, held: Mapping[str, bytes | None]) -> list[str]:
+        """As of any sightings."""
+        return self._items.unlike(held)
+
     def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
         """As of any sightings."""
         self._items.locate(ids)

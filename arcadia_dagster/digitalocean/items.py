@@ -150,10 +150,14 @@ class Items(Collection[Item]):
 
     def __or__(self, other: "Items") -> "Items":
         """Both; of two items with the same id the other's."""
-        if not self.digests:
-            return other
+        if not self.digests or not other.digests:
+            return self if self.digests else other
         added = {one: fields for one, fields in self._added.items() if one not in other.digests}
         return Items({**self.digests, **other.digests}, [*self._pages, *other._pages], {**added, **other._added})
+
+    def unlike(self, known: Mapping[str, bytes | None]) -> list[str]:
+        """The ids of those that have another digest than in `known`, or none there."""
+        return [one for one, digest in self.digests.items() if known.get(one) != digest]
 
     def only(self, ids: Collection[str]) -> "Items":
         """Those with these ids."""
@@ -184,6 +188,7 @@ class NewItems(Items):
         super().__init__(*self._new, {})
         self._id_field = id_field
         self._known = known
+        self._unlike: list[str] = []
         self._spool: _Spool = _Spool() if beside is None else beside._spool
 
     def add(self, items: Sequence[msgspec.Raw]) -> None:
@@ -195,12 +200,21 @@ class NewItems(Items):
             else:
                 _identify(items, self._id_field, ids)
         finally:
-            new = [_hash(item).digest()[:16] for item in items[: len(ids)]]
+            items = items[: len(ids)]
+            new = [_hash(item).digest()[:16] for item in items]
+            before = [*map(self._known.get, ids)]
+            other = [] if before == new else [old != digest for old, digest in zip(before, new, strict=True)]
+            kept = [item if wanted else b"" for item, wanted in itertools.zip_longest(items, other)]
             digests, pages = self._new
-            digests.update(zip(ids, new, strict=True))
-            known = self._known
-            kept = [b"" if known.get(one) == digest else item for one, digest, item in zip(ids, new, items, strict=False)]
             pages.append(_Page(self._spool, kept, ids))
+            digests.update(zip(ids, new, strict=True))
+            self._unlike += itertools.compress(ids, other)
+
+    def unlike(self, known: Mapping[str, bytes | None]) -> list[str]:
+        """As of any items; where these were compared as they came, that is not done again."""
+        if known is not self._known:
+            return super().unlike(known)
+        return [one for one in dict.fromkeys(self._unlike) if known.get(one) != self.digests[one]]
 
 
 def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:

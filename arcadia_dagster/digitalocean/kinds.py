@@ -63,6 +63,10 @@ class Sightings:
     def __len__(self) -> int:
         return len(self.digests)
 
+    def unlike(self, held: Mapping[str, bytes | None]) -> list[str]:
+        """The ids of those that must be looked at, as their digest is not the one that is held of them."""
+        return [one for one, digest in self.digests.items() if digest is None or held.get(one) != digest]
+
     def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:  # noqa: ARG002
         """What reads any one of these ids. It raises ValueError, with a sentence for the user, where a thing cannot be read."""
         return self._things.__getitem__

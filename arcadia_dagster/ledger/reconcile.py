@@ -181,7 +181,7 @@ def reconcile(
             return Changes(seen=len(seen))
 
         held = recalled.digests if recalled is not None and recalled.revision == newest.revision is not None else _held(conn, run)
-        unsure = [one for one, digest in seen.digests.items() if digest is None or held.get(one) != digest]
+        unsure = seen.unlike(held)
         shown = len(seen) - sum(one not in held for one in unsure)
         missed = [one for one in held if one not in seen.digests] if shown < len(held) else []
         things = _Things(seen, unsure)
