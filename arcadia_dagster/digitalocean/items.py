@@ -68,16 +68,16 @@ class _Page:
         start = spool.append(b"".join(items))
         self._starts = array("Q", itertools.accumulate(map(len, items), initial=start))
 
-    def item(self, number: int) -> bytes:
-        """One of them, from 0."""
-        start, end = self._starts[number : number + 2]
-        return self._spool.read(start, end - start)
-
-    def all(self) -> Sequence[memoryview]:
+    def all(self) -> memoryview:
         """All of them, read at once."""
-        first, last = self._starts[0], self._starts[-1]
-        content = memoryview(self._spool.read(first, last - first))
-        return [content[start - first : end - first] for start, end in itertools.pairwise(self._starts)]
+        return memoryview(self._spool.read(self._starts[0], self._starts[-1] - self._starts[0]))
+
+    def item(self, number: int, among: memoryview | None = None) -> bytes | memoryview:
+        """One of them, from 0; where they have been read, `among` all of them."""
+        start, end = self._starts[number], self._starts[number + 1]
+        if among is None:
+            return self._spool.read(start, end - start)
+        return among[start - self._starts[0] : end - self._starts[0]]
 
 
 class Items(Collection[Item]):
@@ -91,7 +91,7 @@ class Items(Collection[Item]):
         self._pages = pages
         self._added = added
         self._places: dict[str, int] = {}  # number of the page and, in its lower half, of the item in it
-        self._near: tuple[int, Sequence[memoryview] | None] = (-1, None)  # the page of which an item was looked at last
+        self._near: tuple[int, memoryview | None] = (-1, None)  # the page of which an item was looked at last, and all that is in it
 
     @classmethod
     def of(cls, items: Iterable[Item], id_field: str) -> "Items":
@@ -126,13 +126,10 @@ class Items(Collection[Item]):
         """Of items next to each other, the second look is at their whole page: that is one read for all that follow."""
         page, number = place >> 32, place & 0xFFFFFFFF
         near, items = self._near
-        if page != near:
-            self._near = (page, None)
-            return self._pages[page].item(number)
-        if items is None:
+        if page == near and items is None:
             items = self._pages[page].all()
-            self._near = (page, items)
-        return items[number]
+        self._near = (page, items if page == near else None)
+        return self._pages[page].item(number, self._near[1])
 
     def __len__(self) -> int:
         return len(self.digests)
