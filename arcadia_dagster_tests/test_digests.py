@@ -240,6 +240,10 @@ def test_recalling_what_is_compared_changes_no_outcome(engine, steps):
             assert {(row.provider_id, row.stale_strike_count) for row in ours.rows(state)} >= {
                 (row.provider_id, row.stale_strike_count) for row in before if int(row.provider_id) not in statuses
             }
+            ours(*found(statuses))
+            assert ours.reading.error is None
+            shown = {row.provider_id: (row.status, row.active) for row in ours.rows(state) if int(row.provider_id) in statuses}
+            assert shown == {str(number): (status, True) for number, status in statuses.items()}
             return
         assert ours.rows(state) == plain.rows(state)
         assert ours.events() == plain.events()

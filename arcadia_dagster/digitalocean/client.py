@@ -324,7 +324,7 @@ class Client:
         complete listing is no proof of deletion.
         """
         before = _local.requests
-        items = NewItems(id_field) if known is None else NewItems(id_field, known=known)
+        items = NewItems(id_field, known=known)
         seen: Items = items
         error: ProviderError | None = None
         try:

@@ -60,14 +60,14 @@ class Walk:
 def list_kind(client: Client, kind: Kind, known: Mapping[str, bytes | None] | None = None) -> Listing:
     """Every page of every pass that together make one listing of the kind.
 
-    Of an item that has the digest that `known` has for its id, no more is kept, unless others are read by what is in it.
+    Of an item that has the digest that `known` has for its id, no more need be kept.
     """
     if kind.path is None or kind.key is None:
         raise ValueError(f"{kind.name} has no listing; it is known from project URNs only")
     if kind.name == "droplet_backup":
         return list_backups(client)
     leads_to_others = any(other.listed_along == kind.name for other in KINDS.values())
-    if leads_to_others or kind.inner is not None:
+    if leads_to_others or kind.inner is not None:  # others are read by what is in it
         known = None
     if kind.listed_along is not None:
         return _list_along(client, kind, KINDS[kind.listed_along])

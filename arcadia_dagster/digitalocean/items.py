@@ -170,13 +170,12 @@ class Items(Collection[Item]):
 
 # Sixteen bytes of it: no other content has them. Most processors have instructions for this hash: no other safe one takes as little.
 _hash = hashlib.sha256
-_NOTHING: Mapping[str, bytes | None] = {}
 
 
 class NewItems(Items):
     """Items as their pages arrive; all of them where `id_field` is None."""
 
-    def __init__(self, id_field: str | None, *, known: Mapping[str, bytes | None] = _NOTHING, beside: "NewItems | None" = None) -> None:
+    def __init__(self, id_field: str | None, *, known: Mapping[str, bytes | None] | None = None, beside: "NewItems | None" = None) -> None:
         """The digest alone is kept of an item that has the one in `known`.
 
         `beside` names items of another reading of the same list, in whose file these are kept too.
@@ -184,7 +183,7 @@ class NewItems(Items):
         self._new: tuple[dict[str, bytes], list[_Page]] = ({}, [])
         super().__init__(*self._new, {})
         self._id_field = id_field
-        self._known = known
+        self._known = {} if known is None else known
         self._unlike: list[str] = []
         self._spool: _Spool = _Spool() if beside is None else beside._spool
 
