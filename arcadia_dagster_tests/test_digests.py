@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.showcase import showcase_account
-from arcadia_dagster.digitalocean.client import Client, Listing
+from arcadia_dagster.digitalocean.client import Client, Listing, Paging
 from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.items import Items, NewItems
 from arcadia_dagster.digitalocean.kinds import KINDS
@@ -369,3 +369,99 @@ def test_an_item_without_an_id_is_refused_after_those_before_it(wrong):
     with pytest.raises(ValueError, match="an item has no 'id'"):
         put_aside.add([msgspec.Raw(b'{"id":1}'), msgspec.Raw(wrong), msgspec.Raw(b'{"id":2}')])
     assert [*put_aside] == [{"id": 1}]
+
+
+def compact(value):
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def a_page(items, *, key="things"):
+    return b'{"%b":[%b],"links":{},"meta":{"total":%d}}' % (key.encode(), b",".join(items), len(items))
+
+
+def known_of(items):
+    before = NewItems("id")
+    before.add([msgspec.Raw(item) for item in items])
+    return before.digests
+
+
+def test_known_items_are_cut_out_of_a_page_that_is_not_decoded():
+    items = [compact({"id": number, "name": "x" * number, "nodes": [{"id": 1}, {"id": 2}]}) for number in range(50)]
+    now = [*items]
+    now[0] = compact({"id": 0, "name": "renamed", "nodes": [{"id": 1}, {"id": 2}]})
+    now[20] = compact({"id": 20, "nodes": []})
+    now.insert(30, compact({"id": "new", "nodes": []}))
+    del now[40]
+    put_aside = NewItems("id", known=known_of(items))
+    cut = put_aside.cut(a_page(now), "things")
+    assert cut.rest == b'{"things":[0],"links":{},"meta":{"total":50}}'
+    assert [(one, content) for one, content in zip(cut.ids, cut.contents, strict=True) if content] == [
+        ("0", now[0]),
+        ("20", now[20]),
+        ("new", now[30]),
+    ]
+    put_aside.add([], cut)
+    assert put_aside.digests == known_of(now)
+
+
+@pytest.mark.parametrize(
+    ("page", "known", "rest"),
+    [
+        (b'{"meta":{},"things":[{"id":1}]}', {}, None),
+        (b'{"things": [{"id":1}]}', {}, None),
+        (b'{"things":[{"name":"x","id":1}]}', {}, None),
+        (b'{"things":[]}', {}, None),
+        (b'{"things":[{"id":1},{"name":"x","id":2}]}', {"1": b'{"id":1}'}, b'{"things":[0,{"name":"x","id":2}]}'),
+        (b'{"things":[{"id":1},]}', {"1": b'{"id":1}'}, b'{"things":[0,]}'),
+        (b'{"things":[{"id":1}{"id":1}]}', {"1": b'{"id":1}'}, b'{"things":[0{"id":1}]}'),
+        (b'{"things":[{"id":1}0{"id":2}]}', {"1": b'{"id":1}', "2": b'{"id":2}'}, b'{"things":[00{"id":2}]}'),
+        (b'{"things":[{"id":1', {"1": b'{"id":1}'}, None),
+        (b'{"things":[{"id":1,"of":' + b'[{"id":2},{"id":3}],' * 9 + b'"z":0},{"id":4}]}', {}, None),
+    ],
+)
+def test_what_cannot_be_told_apart_is_left_to_be_decoded(page, known, rest):
+    cut = NewItems("id", known={one: known_of([item])[one] for one, item in known.items()} or {"9": bytes(16)}).cut(page, "things")
+    assert (None if cut is None else cut.rest) == rest
+
+
+things = st.recursive(
+    st.sampled_from([None, True, 0, -1.5, "", 'a"b', "},{", '},{"id":1', "ü", "x" * 50]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "name", "of"]), inner, max_size=3),
+    max_leaves=6,
+)
+listed = st.lists(st.tuples(st.integers(0, 9) | st.sampled_from(["a", "ü"]), things), max_size=6)
+torn = st.sampled_from(
+    [b"", b",", b"[", b"]", b"{", b"}", b'"', b" ", b"0", b"\\", b"\xff", b'},{"id":', b'{"id":1},', b'],"things":[', b"}}"]
+)
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with serving() as server, Client("token", base_url=server.url, attempts=1) as client:
+        yield server, client
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    items=listed,
+    changes=st.dictionaries(st.integers(0, 5), things, max_size=2),
+    tears=st.lists(st.tuples(st.integers(0), torn), max_size=2),
+)
+def test_what_is_known_changes_nothing_of_what_a_listing_reads(provider, items, changes, tears):
+    server, client = provider
+    written = [compact({"id": one, "is": value}) for one, value in items]
+    now = [compact({"id": one, "is": changes.get(number, value)}) for number, (one, value) in enumerate(items)]
+    page = a_page(now)
+    for place, piece in tears:
+        before, after = page[: place % len(page)], page[place % len(page) :]
+        page = before + piece + after[len(piece) % 2 :]
+    server.reply = lambda _: Reply(body=page)
+    plain = client.list("/v2/things", "things", kind="thing", paging=Paging.META)
+    known = known_of(written)
+    quick = client.list("/v2/things", "things", kind="thing", paging=Paging.META, known=known)
+    assert str(quick.error) == str(plain.error)
+    assert quick.by_id.digests == plain.by_id.digests
+    unlike = plain.by_id.unlike(known)
+    assert quick.by_id.unlike(known) == unlike
+    for one in unlike:
+        assert quick.by_id.item(one) == plain.by_id.item(one)

@@ -30,7 +30,7 @@ import msgspec
 import stamina
 
 from arcadia_dagster.digitalocean.documents import ItemsWriter
-from arcadia_dagster.digitalocean.items import Item, Items, NewItems
+from arcadia_dagster.digitalocean.items import STAND_IN, Cut, Item, Items, NewItems
 from arcadia_dagster.digitalocean.limits import HOUR, MINUTE, PERCENT_OF_A_MINUTE, REQUESTS_AN_HOUR, SPECIAL_LIMITS, Limit, SharedBudget
 
 PUBLIC_API = "https://api.digitalocean.com"
@@ -395,8 +395,9 @@ class Client:
             content, reply = replies.page(number)
             known = len(items)
             try:
-                page = _Page.read(self._body(content, reply, key, kind=kind, path=path), key, number, paging)
-                items.add(page.items)
+                first, body = self._body(content, reply, items, key, kind=kind, path=path)
+                page = _Page.read(body, 0 if first is None else len(first.ids), key, number, paging)
+                items.add(body.items, first)
             except ValueError as error:
                 raise ProviderError(kind=kind, path=path, status=200, message=f"page {number}: {error}", advice=_NOT_THE_API) from None
             if None not in (total, page.total) and total != page.total:
@@ -404,7 +405,7 @@ class Client:
             total = total if page.total is None else page.total
             if page.is_last(known=known, read=len(items), total=total):
                 break
-            if page.items and content == previous:
+            if page.size and content == previous:
                 return f"page {number} is page {number - 1} again"
             if len(items) == known:
                 return f"page {number} brings nothing new and is not the last ({len(items)} items, meta.total {total})"
@@ -419,18 +420,26 @@ class Client:
             return f"{len(items)} distinct items where meta.total says {total}"
         return None
 
-    def _body(self, content: bytes, reply: httpx.Response, key: str, *, kind: str, path: str) -> "_Body":
-        """A page, its items not decoded. Raises ProviderError, or ValueError, for what is none."""
+    def _body(
+        self, content: bytes, reply: httpx.Response, items: "_Pages", key: str, *, kind: str, path: str
+    ) -> tuple[Cut | None, "_Body"]:
+        """What `items` cut out of a page, and the rest of it, its items not decoded. Raises ProviderError, or ValueError, for no page."""
         try:
             if not content.isascii():
                 content.decode()  # the decoder does not look into texts that it leaves alone
-            return _pages_of(key)(content)
+            first = items.cut(content, key)
+            if first is not None:
+                rest = _pages_of(key)(first.rest)
+                if rest.items and bytes(rest.items.pop(0)) == STAND_IN:
+                    return first, rest
+            return None, _pages_of(key)(content)
         except (ValueError, RecursionError):  # slowly then, for the words that it deserves
             body = self._object(content, reply, kind=kind, path=path)
-            items = body.get(key)
-            if not isinstance(items, list):
+            listed = body.get(key)
+            if not isinstance(listed, list):
                 raise ValueError(_no_list(key)) from None
-            return _Body([msgspec.Raw(_encode(item)) for item in items], body.get("meta"), body.get("links"), body.get("total"))
+            raw = [msgspec.Raw(_encode(item)) for item in listed]
+            return None, _Body(raw, body.get("meta"), body.get("links"), body.get("total"))
 
     def _object(self, content: bytes, reply: httpx.Response, *, kind: str, path: str) -> dict[str, Any]:
         try:
@@ -647,13 +656,20 @@ class _Pages(Protocol):
 
     def __len__(self) -> int: ...
 
-    def add(self, items: Sequence[msgspec.Raw]) -> None: ...
+    def cut(self, page: bytes, key: str) -> Cut | None:
+        """The items that need not be decoded, or no more than they have been, if there are such."""
+
+    def add(self, items: Sequence[msgspec.Raw], first: Cut | None) -> None:
+        """Take the items of a page, after those that were cut out of it."""
 
 
 class _Document(ItemsWriter):
     """Items that go to a document, where equal ones are legal."""
 
-    def add(self, items: Iterable[msgspec.Raw]) -> None:
+    def cut(self, page: bytes, key: str) -> None:
+        """Nothing: each is decoded."""
+
+    def add(self, items: Iterable[msgspec.Raw], first: Cut | None = None) -> None:  # noqa: ARG002
         try:
             super().add([_decode(item) for item in items])
         except ArithmeticError:
@@ -683,14 +699,14 @@ def _no_list(key: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    items: Sequence[msgspec.Raw]
+    size: int  # number of its items
     total: int | None
     has_next: bool | None  # None: nothing says
     last: int | None  # the number of the last page; None: nothing says it for sure
 
     @classmethod
-    def read(cls, body: _Body, key: str, number: int, paging: Paging) -> "_Page":
-        """Page `number` of a list. Raises ValueError for a body that is no page of `key`."""
+    def read(cls, body: _Body, cut: int, key: str, number: int, paging: Paging) -> "_Page":
+        """Page `number` of a list, of which so many items have been cut out. Raises ValueError for a body that is no page of `key`."""
         if any(memoryview(item)[0] != ord("{") for item in body.items):
             raise ValueError(_no_list(key))
         meta = _object_or_nothing(body.meta, "meta")
@@ -705,14 +721,15 @@ class _Page:
             has_next = number < last if last is not None else None
         said_last = re.search(r"[?&]page=(\d{1,9})(?:&|$)", str(pages.get("last")), re.ASCII)
         last_page = int(said_last[1]) if said_last else None
-        if total is not None and len(body.items) == _PER_PAGE:  # fewer: the provider gives less to a page than was asked for
+        size = cut + len(body.items)
+        if total is not None and size == _PER_PAGE:  # fewer: the provider gives less to a page than was asked for
             last_page = min(last_page or _MAX_PAGES, -(-total // _PER_PAGE))
-        return cls(items=body.items, total=total, has_next=has_next, last=None if paging is Paging.SINGLE else last_page)
+        return cls(size=size, total=total, has_next=has_next, last=None if paging is Paging.SINGLE else last_page)
 
     def is_last(self, *, known: int, read: int, total: int | None) -> bool:
         """Whether the list ends here, with `read` items of `total`, `known` of them before this page."""
         if self.has_next is None:  # a total alone is not believed: it may be too low
-            return not self.items or known == read == total
+            return not self.size or known == read == total
         return not self.has_next and (total is None or read >= total)
 
 

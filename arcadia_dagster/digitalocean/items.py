@@ -14,7 +14,7 @@ import threading
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -163,13 +163,31 @@ class Items(Collection[Item]):
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
-        digests = {one: _hash(self.digests[one] + _encode(given)).digest()[:16] for one, given in new.items()}
+        digests = {one: _hash(self.digests[one] + _encode(given)).digest()[:12] + _NO_LENGTH for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
         return Items({**self.digests, **digests}, self._pages, {**self._added, **added})
 
 
-# Sixteen bytes of it: no other content has them. Most processors have instructions for this hash: no other safe one takes as little.
+# Most processors have instructions for this hash: no other safe one takes as little.
 _hash = hashlib.sha256
+_NO_LENGTH = bytes(4)  # of what are not the bytes of one item
+
+
+def _digest(item: msgspec.Raw | bytes) -> bytes:
+    """Twelve bytes of its hash, as no other content has them, and its length, by which it is found on a page that is not decoded."""
+    return _hash(item).digest()[:12] + len(item).to_bytes(4, "big")
+
+
+class Cut(NamedTuple):
+    """The first items of a page, cut out of it without decoding those that are known: of them the content is empty."""
+
+    ids: list[str]
+    digests: list[bytes]
+    contents: list[bytes]
+    rest: bytes  # the page with `STAND_IN` for these items
+
+
+STAND_IN = b"0"  # as valid in their place as they are, and no item itself
 
 
 class NewItems(Items):
@@ -187,24 +205,63 @@ class NewItems(Items):
         self._unlike: list[str] = []
         self._spool: _Spool = _Spool() if beside is None else beside._spool
 
-    def add(self, items: Sequence[msgspec.Raw]) -> None:
-        """Put the items of a page aside. Raises ValueError for the first without id, after those before it."""
+    def cut(self, page: bytes, key: str) -> Cut | None:
+        """The items that a page in UTF-8 begins with under `key`, where any is known; None where there are none to be seen.
+
+        Bytes that have the digest of an item are that item, and end where it ended. Any other is looked for up to where the
+        next one seems to begin, and decoded: nothing but a whole item is valid there. From the first that is not found so,
+        all are in the rest.
+        """
+        opening = _opening(key).match(page) if self._known and self._id_field is not None else None
+        if opening is None or self._id_field is None:
+            return None
+        leading, known, looked_at = _leading(self._id_field), self._known, memoryview(page)
         ids: list[str] = []
+        digests: list[bytes] = []
+        contents: list[bytes] = []
+        start = end = opening.end()
+        while (match := leading(page, start)) is not None:
+            one = (match[1] or match[2]).decode()
+            digest = known.get(one) or _NO_LENGTH
+            content = b""
+            end_then = start + int.from_bytes(digest[-4:], "big")
+            if _hash(looked_at[start:end_then]).digest()[:12] == digest[:-4]:
+                end = end_then
+            else:
+                content = _item_from(page, start, self._id_field)
+                if not content:
+                    break
+                digest = _digest(content)
+                end = start + len(content)
+            ids.append(one)
+            digests.append(digest)
+            contents.append(content)
+            start = end + 1
+            if page[end:start] != b",":
+                break
+        return Cut(ids, digests, contents, page[: opening.end()] + STAND_IN + page[end:]) if ids else None
+
+    def add(self, items: Sequence[msgspec.Raw], first: Cut | None = None) -> None:
+        """Put the items of a page aside, after those that have been cut out of it.
+
+        Raises ValueError for the first without id, after those before it.
+        """
+        ids, digests, contents, _ = first or ([], [], [], b"")
+        cut = len(ids)
         try:
             if self._id_field is None:
-                ids = [str(number) for number in range(len(self), len(self) + len(items))]
+                ids += [str(number) for number in range(len(self), len(self) + len(items))]
             else:
                 _identify(items, self._id_field, ids)
         finally:
-            items = items[: len(ids)]
-            new = [_hash(item).digest()[:16] for item in items]
-            before = [*map(self._known.get, ids)]
-            other = [] if before == new else [old != digest for old, digest in zip(before, new, strict=True)]
-            kept = [item if wanted else b"" for item, wanted in itertools.zip_longest(items, other)]
-            digests, pages = self._new
+            items = items[: len(ids) - cut]
+            new = [*map(_digest, items)]
+            known = map(self._known.get, ids[cut:])
+            kept = [*contents, *(b"" if digest == before else item for item, digest, before in zip(items, new, known, strict=True))]
+            all_digests, pages = self._new
             pages.append(_Page(self._spool, kept, ids))
-            digests.update(zip(ids, new, strict=True))
-            self._unlike += itertools.compress(ids, other)
+            all_digests.update(zip(ids, (*digests, *new), strict=True))
+            self._unlike += itertools.compress(ids, kept)
 
     def unlike(self, known: Mapping[str, bytes | None]) -> list[str]:
         """As of any items; where these were compared as they came, that is not done again."""
@@ -227,7 +284,36 @@ def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:
 
 
 @functools.cache
-def _leading(field: str) -> Callable[[msgspec.Raw], re.Match[bytes] | None]:
+def _opening(key: str) -> re.Pattern[bytes]:
+    """Finds where the list begins in a page that begins with it, as nearly all do."""
+    return re.compile(rb'\{"%b":\[' % re.escape(key).encode())
+
+
+# Lists of objects inside an item can look like the next item; where there are more of them, to decode the page takes less.
+_TRIES = 4
+
+
+def _item_from(page: bytes, start: int, field: str) -> bytes:
+    """The item that begins there, if it is followed by another with this field before all others, else nothing."""
+    end = start
+    for _ in range(_TRIES):
+        end = page.find(b'},{"%b":' % field.encode(), end) + 1
+        if end == 0:
+            break
+        content = page[start:end]
+        try:
+            _whole(content)
+        except (msgspec.DecodeError, RecursionError):
+            continue
+        return content
+    return b""
+
+
+_whole = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+@functools.cache
+def _leading(field: str) -> Callable[..., re.Match[bytes] | None]:
     """Finds the id where it is the item's first field, as nearly always: to decode an item for nothing else takes five times as long."""
     pattern = rb'\{"%b":(?:(\d{1,18})|"([^"\\]+)")[,}]' % re.escape(field).encode()
     return re.compile(pattern).match  # a Raw is a buffer of bytes
