@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 # What separates and quotes cells is rare in texts, so nearly every row is its cells joined. What is empty is NULL.
 FORMAT = "format csv, encoding 'utf8', delimiter e'\\t', quote e'\\x01'"
-_ROWS = 500  # so many travel together
+_ROWS = 200  # so many travel together
 
 
 def driver(conn: Connection) -> psycopg.Connection:
