@@ -280,6 +280,13 @@ def _settled_text(value: str) -> str:
 
 
 def _settled_object(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        plain = "".join((*value, *value.values()))
+    except TypeError:  # not all are texts
+        pass
+    else:
+        if "\0" not in plain and "://" not in plain:
+            return value
     _storable("".join(value))
     return {key: inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
 
@@ -323,7 +330,11 @@ def _plan(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, tuple[s
 def _pick(item: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
     """The values at these paths and nothing else, settled. `pools[].size` is the size of every pool in a list of them."""
     fields, objects, lists = _plan(paths)
-    kept = {name: _settled(value) for name in fields if (value := item.get(name)) is not None}
+    kept = {
+        name: value if (settle := _SETTLE.get(type(value))) is None else settle(value)
+        for name in fields
+        if (value := item.get(name)) is not None
+    }
     for name, inner in objects.items():
         value = item.get(name)
         if isinstance(value, dict) and (picked := _pick(value, inner)):

@@ -52,16 +52,19 @@ def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterab
 
 
 def _line(row: Sequence[Any]) -> str:
-    cells = [value if (kind := type(value)) is str else "" if value is None else _TEXT_OF[kind](value) for value in row]
+    cells = [value or _EMPTY if (kind := type(value)) is str else "" if value is None else _TEXT_OF[kind](value) for value in row]
     line = "\t".join(cells)
-    if "" not in row and line.count("\t") < len(cells) and "\n" not in line and "\r" not in line and "\x01" not in line:
+    if line.count("\t") < len(cells) and "\n" not in line and "\r" not in line and "\x01" not in line:
         return line + "\n"
-    return "\t".join("" if value is None else quoted(cell) for value, cell in zip(row, cells, strict=True)) + "\n"
+    return "\t".join(cell if value in (None, "") else quoted(cell) for value, cell in zip(row, cells, strict=True)) + "\n"
 
 
 def quoted(cell: str) -> str:
     """A cell that may hold anything, and is no NULL when it is empty."""
     return "\x01" + cell.replace("\x01", "\x01\x01") + "\x01"
+
+
+_EMPTY = quoted("")
 
 
 def _array(values: Sequence[str]) -> str:
