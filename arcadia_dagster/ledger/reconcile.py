@@ -423,7 +423,8 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
     """Enter these; returns how many that are. Things are read while the server writes those before them."""
     account, at = str(run.account_id), run.started_at.isoformat()
     columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
-    seen = things.read(ids)
+    # No more than a row is kept of what has been read: many thousand objects would be looked through for garbage again and again.
+    seen = ((one.item.provider_id, *_state(one)) for one in things.read(ids))
     entered = 0
     some = [*islice(seen, _BATCH)]
     with ThreadPoolExecutor(1) as beside:
@@ -431,9 +432,9 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
             new = dict(zip(_draw(conn, len(some)), some, strict=True))
             with ExitStack() as copying:
                 write = copying.enter_context(copying_rows(conn, "arcadia.resources", columns))
-                write((resource_id, account, run.kind, one.item.provider_id, *_state(one), at, at) for resource_id, one in new.items())
+                write((resource_id, account, run.kind, *row, at, at) for resource_id, row in new.items())
                 copied = copying.pop_all()
-            names = {resource_id: one.item.name for resource_id, one in new.items()}
+            names = {resource_id: name for resource_id, (_, name, *_) in new.items()}
             ended = beside.submit(_end_new, conn, run, copied, names)
             some = [*islice(seen, _BATCH)]
             ended.result()
