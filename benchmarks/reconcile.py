@@ -34,7 +34,7 @@ from arcadia_dagster.ledger.copying import copy_rows
 from arcadia_dagster.ledger.schema import connect
 from benchmarks.table import Row, judged, seconds, show
 
-ROUNDS, PER_PAGE = 5, 200
+ROUNDS, OF_PEERS, PER_PAGE = 9, 2, 200
 DROPLET = KINDS["droplet"]
 Pages = Sequence[bytes]
 
@@ -212,7 +212,9 @@ def main() -> None:
     encoded = [droplet(number) for number in range(count)]
     same = pages_of(encoded)
     changed = pages_of([one if number % 100 else switched_off(one) for number, one in enumerate(encoded)])
-    title = f"reconcile: {count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers 2"
+    title = (
+        f"reconcile: {count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers {OF_PEERS}"
+    )
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         engine = connect(settings.ledger_url())
@@ -258,10 +260,10 @@ def main() -> None:
             theirs: dict[str, list[float]] = {name: [] for name in peers}
             for number in range(ROUNDS):
                 pages = editions[number % 2]
-                limit.append(seconds(lambda: decode_and_hash(pages)))  # noqa: B023
-                own.append(settled(lambda: ours(engine, account_id, pages)))  # noqa: B023
+                limit.append(settled(lambda: decode_and_hash(pages)))  # noqa: B023
+                own.append(seconds(lambda: ours(engine, account_id, pages)))  # noqa: B023
                 for name, peer in peers.items():
-                    if number < 2:
+                    if number < OF_PEERS:
                         theirs[name].append(settled(lambda peer=peer: peer(pages)))  # type: ignore[misc]  # noqa: B023
             rows.append(row(case, own, theirs, limit, faster=30))
         show(title, rows)
