@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from arcadia_dagster.digitalocean.kinds import Resource
+from arcadia_dagster.digitalocean.kinds import Resource, Sightings
+from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.reconcile import (
     Changes,
@@ -294,6 +295,46 @@ def test_a_name_that_postgres_cannot_hold_rolls_the_whole_listing_back(engine, l
         listing([droplet(1, status="off"), droplet(2, name="a\x00b")])
     assert one(engine).status is None
     assert listing([droplet(1, status="off")]).updated == 1
+
+
+class Unreadable(Sightings):
+    """Sightings of which one cannot be read for a reason that is not its own."""
+
+    def __init__(self, things, unreadable):
+        super().__init__(things)
+        self.unreadable = unreadable
+
+    def reader(self, ids):
+        read = super().reader(ids)
+
+        def thing(one):
+            if one == self.unreadable:
+                raise OSError("no space left")
+            return read(one)
+
+        return thing
+
+
+@pytest.mark.parametrize("number", [1, 4, 6, 9])
+@pytest.mark.parametrize("breaks", ["reading", "writing"])
+def test_what_breaks_among_many_new_things_leaves_nothing_behind(engine, listing, monkeypatch, breaks, number):
+    monkeypatch.setattr(ledger, "_BATCH", 3)
+    things = [droplet(each) for each in range(10)]
+    if breaks == "reading":
+        found, error = Unreadable(things, str(number)), pytest.raises(OSError, match="no space left")
+    else:
+        found = [replace(one, tags=("a\x00b",)) if one.provider_id == str(number) else one for one in things]
+        error = pytest.raises(Exception, match="0x00")
+    with error:
+        listing(found)
+    for table in ("resources", "resource_names", "cloud_resource_events", "rematch_queue"):
+        assert rows(engine, f"select count(*) from arcadia.{table}") == [(0,)]
+    assert listing(things).discovered == 10
+    assert rows(
+        engine,
+        "select count(*), count(distinct resource_id) from arcadia.resources join arcadia.resource_names using (resource_id, name)"
+        " join arcadia.cloud_resource_events using (resource_id) where event = 'discovered'",
+    ) == [(10, 10)]
 
 
 BILLED = """
