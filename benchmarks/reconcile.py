@@ -190,19 +190,20 @@ def empty(engine: Engine) -> None:
 
 
 def row(case: str, own: list[float], peers: dict[str, list[float]], limit: list[float], *, faster: float = 0.0) -> Row:
-    """The row of a case: medians, and the ratios of those that ran one after the other; `faster` is the goal beside the peers."""
+    """The row of a case: medians, and ratios; `faster` is the goal beside the peers.
 
-    def ratio(others: list[float], mine: list[float]) -> float:
-        return statistics.median(one / own for one, own in zip(others, mine, strict=False))
-
+    Beside the limit, of those that ran one right after the other. A peer takes so long that it has the machine's good and bad seconds
+    in it, as many of ours have only together.
+    """
     middle = statistics.median
-    beside = [ratio(peer, own) for peer in peers.values()]
+    beside = [middle(peer) / middle(own) for peer in peers.values()]
+    of_limit = middle(one / least for one, least in zip(own, limit, strict=True))
     return Row(
         case,
         f"{middle(own):.2f} s",
         ", ".join(f"{name} {middle(peer):.1f} s" for name, peer in peers.items()),
         f"{middle(limit):.2f} s",
-        f"peer/ours {judged(*beside, least=faster)}; ours/limit {judged(ratio(own, limit), most=1.5)}",
+        f"peer/ours {judged(*beside, least=faster)}; ours/limit {judged(of_limit, most=1.5)}",
     )
 
 
@@ -248,13 +249,12 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # what this program holds ready for all of them is no part of anybody's work
         for _ in range(ROUNDS):
+            empty(engine)  # so that the ledger has as many as are listed, as the peers' tables
             limit.append(seconds(lambda: copy(new_account())))
+            empty(engine)
             account_id = new_account()
             own.append(seconds(lambda: ours(engine, account_id, same)))  # noqa: B023
         rows.append(row("first load", own, first, limit))
-        empty(engine)  # so that the ledger has as many as are listed, not ten times as many
-        account_id = new_account()
-        ours(engine, account_id, same)
         for case, editions in (("unchanged", (same, same)), ("1 % changed", (changed, same))):
             own, limit = [], []
             theirs: dict[str, list[float]] = {name: [] for name in peers}
