@@ -29,26 +29,12 @@ def copying(conn: Connection, statement: str) -> Iterator[psycopg.Copy]:
         yield copy
 
 
-@contextmanager
-def copying_rows(conn: Connection, table: str, columns: Sequence[str]) -> Iterator[Callable[[Iterable[Sequence[Any]]], None]]:
-    """COPY of what is given to the function that this yields: rows of numbers, texts, bytes, times and lists of texts for these columns.
-
-    Rows are taken while the server writes those before. Leaving waits until it has written all.
-    """
-    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin ({FORMAT})") as copy:
-
-        def write(rows: Iterable[Sequence[Any]]) -> None:
-            lines = map(_line, rows)
-            while some := "".join(islice(lines, _ROWS)):
-                copy.write(some.encode())
-
-        yield write
-
-
 def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """COPY these rows, as `copying_rows`."""
-    with copying_rows(conn, table, columns) as write:
-        write(rows)
+    """COPY rows of numbers, texts, bytes, times and lists of texts into a table; rows are taken while the server writes those before."""
+    lines = map(_line, rows)
+    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin ({FORMAT})") as copy:
+        while some := "".join(islice(lines, _ROWS)):
+            copy.write(some.encode())
 
 
 def _line(row: Sequence[Any]) -> str:

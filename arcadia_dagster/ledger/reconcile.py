@@ -6,13 +6,11 @@ before. What invoices alone tell of enters by `admit_billed`. Projects and tenan
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +18,7 @@ from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.kinds import EDITION, Kind, Resource, Sightings, kind_named
-from arcadia_dagster.ledger.copying import copy_rows, copying_rows, driver
+from arcadia_dagster.ledger.copying import copy_rows, driver
 from arcadia_dagster.ledger.tables import resources
 
 STRIKES = 3
@@ -225,6 +223,8 @@ def reconcile(
 
 # So many items are looked up at a time, and so many rows.
 _BATCH = 5000
+# So many of the next new ones are read while the server writes the names and events of those before.
+_AHEAD = _BATCH // 2
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
 _COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
 
@@ -423,53 +423,41 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
     """Enter these; returns how many that are. Things are read while the server writes those before them."""
     account, at = str(run.account_id), run.started_at.isoformat()
     columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
+    entered = 0
     # No more than a row is kept of what has been read: many thousand objects would be looked through for garbage again and again.
     seen = ((one.item.provider_id, *_state(one)) for one in things.read(ids))
-    entered = 0
-    some = [*islice(seen, _BATCH)]
-    with ThreadPoolExecutor(1) as beside:
-        while some:
-            new = dict(zip(_draw(conn, len(some)), some, strict=True))
-            with ExitStack() as copying:
-                write = copying.enter_context(copying_rows(conn, "arcadia.resources", columns))
-                write((resource_id, account, run.kind, *row, at, at) for resource_id, row in new.items())
-                copied = copying.pop_all()
-            names = {resource_id: name for resource_id, (_, name, *_) in new.items()}
-            ended = beside.submit(_end_new, conn, run, copied, names)
-            some = [*islice(seen, _BATCH)]
-            ended.result()
-            entered += len(names)
+    ahead = [*islice(seen, _AHEAD)]
+    while ahead:
+        # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
+        drawn = conn.execute(
+            text(
+                "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
+                " cross join generate_series(1, :new)"
+            ),
+            {"new": min(len(ids) - entered, _BATCH)},
+        ).scalars()
+        new: dict[int, str] = {}
+
+        def rows(some: Iterable[Sequence[Any]], drawn: Iterable[int], new: dict[int, str]) -> Iterator[Sequence[Any]]:
+            for resource_id, (provider_id, name, *rest) in zip(drawn, some, strict=False):
+                new[resource_id] = name
+                yield (resource_id, account, run.kind, provider_id, name, *rest, at, at)
+
+        copy_rows(conn, "arcadia.resources", columns, rows(chain(ahead, islice(seen, _BATCH - len(ahead))), drawn, new))
+        with driver(conn).pipeline(), driver(conn).cursor() as cursor:
+            cursor.execute(
+                "insert into arcadia.resource_names (resource_id, name_key, name)"
+                " select * from unnest(%s::bigint[], %s::text[], %s::text[])",
+                ([*new], [*map(name_key, new.values())], [*new.values()]),
+            )
+            cursor.execute(
+                "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
+                " select unnest(%s::bigint[]), %s, %s, 'discovered', %s",
+                ([*new], run.account_id, run.sync_run_id, run.started_at),
+            )
+            ahead = [*islice(seen, _AHEAD)]
+        entered += len(new)
     return entered
-
-
-def _draw(conn: Connection, number: int) -> Iterable[int]:
-    """So many ids. Drawn first, they let every table be written as it will be, and nothing be looked for among all that is there."""
-    query = (
-        "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
-        " cross join generate_series(1, :number)"
-    )
-    return conn.execute(text(query), {"number": number}).scalars()
-
-
-def _end_new(conn: Connection, run: SyncRun, copied: ExitStack, names: Mapping[int, str]) -> None:
-    """Wait until the rows of new things are written, and write the names that these have and that they were discovered."""
-    copied.close()
-    conn.execute(
-        text(
-            "with named as (insert into arcadia.resource_names (resource_id, name_key, name)"
-            " select * from unnest(cast(:ids as bigint[]), cast(:keys as text[]), cast(:names as text[])) returning resource_id)"
-            " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
-            " select resource_id, :account_id, :sync_run_id, 'discovered', :at from named"
-        ),
-        {
-            "ids": [*names],
-            "keys": [*map(name_key, names.values())],
-            "names": [*names.values()],
-            "account_id": run.account_id,
-            "sync_run_id": run.sync_run_id,
-            "at": run.started_at,
-        },
-    )
 
 
 def _write_changed(conn: Connection, run: SyncRun, changed: list[tuple[_Seen, Any]], counts: dict[str, int]) -> None:
