@@ -212,8 +212,10 @@ class NewItems(Items):
         next one seems to begin, and decoded: nothing but a whole item is valid there. From the first that is not found so,
         all are in the rest.
         """
-        opening = _opening(key).match(page) if self._known and self._id_field is not None else None
-        if opening is None or self._id_field is None:
+        if not self._known or self._id_field is None:
+            return None
+        opening = _opening(key).match(page)
+        if opening is None:
             return None
         leading, known, looked_at = _leading(self._id_field), self._known, memoryview(page)
         ids: list[str] = []

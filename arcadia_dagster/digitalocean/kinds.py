@@ -280,7 +280,7 @@ def _settled_text(value: str) -> str:
 
 
 def _settled_object(value: dict[str, Any]) -> dict[str, Any]:
-    try:
+    try:  # nearly all are no more than texts: looked at together, as one
         plain = "".join((*value, *value.values()))
     except TypeError:  # not all are texts
         pass
