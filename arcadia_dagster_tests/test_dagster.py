@@ -563,6 +563,28 @@ def test_a_token_that_may_not_create_the_internal_project_is_a_warning(sky):
     assert sky.rows("select count(*) from arcadia.cloud_resources where cloud_project_id is null")[0][0] > 0
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_internal_project_that_another_sync_made_meanwhile_is_not_missed(sky, shown, caplog):
+    made = items.project("7b1e8f5a-0b1c-4ea3-8ad0-2ab4a4a9d9c5", "skyai-internal", created_at="2026-05-12T06:00:00Z")
+
+    class MeanwhileMade(list):
+        def append(self, request):
+            super().append(request)
+            if request[0] == "POST":
+                sky.account.projects.append(made)
+            elif ("POST", "/v2/projects", {}) in self and not shown:
+                sky.account.projects[:] = [project for project in sky.account.projects if project is not made]
+
+    sky.server.requests = MeanwhileMade()
+    result = sky.run("sync_inventory", assets=["projects"])
+    assert result.success
+    posts_and_after = [request[:2] for request in sky.server.requests if request[1] == "/v2/projects"][1:]
+    assert posts_and_after == [("POST", "/v2/projects"), ("GET", "/v2/projects")]
+    assert sky.rows("select name from arcadia.cloud_projects where name = 'skyai-internal'") == [("skyai-internal",)] * shown
+    assert metadata(result, "projects")["requests"] == 3
+    assert ("could not be created" in caplog.text) is not shown
+
+
 def test_an_empty_internal_project_turns_it_off(sky, monkeypatch):
     monkeypatch.setenv("ARCADIA_INTERNAL_PROJECT", "")
     assert sky.run("sync_inventory").success

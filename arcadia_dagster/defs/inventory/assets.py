@@ -269,22 +269,29 @@ def _list_projects(client: Client, kind: Kind, _: Mapping[str, bytes | None]) ->
     """
     listing = list_kind(client, kind)
     name = settings.internal_project()
-    if name is None or listing.error is not None or any(item.get("name") == name for item in listing.items):
+    if name is None or listing.error is not None or _shows(listing, name):
         return listing
     log = dg.get_dagster_logger()
+    post = Listing(items=[], requests=1, error=None)
     try:
-        created = create_project(client, name)
+        post = replace(post, items=[create_project(client, name)])
     except Forbidden:
         log.warning(
             f"The token may not create the project {name!r} (scope project:create), so what is in no project stays without one."
             " Create it by hand, or set ARCADIA_INTERNAL_PROJECT to one that exists, or to nothing."
         )
     except ProviderError as problem:
-        log.warning(f"The project {name!r} could not be created; the next sync tries again. {problem}")
+        if problem.status == 409:  # another sync has made it since, and would see it struck by this one
+            post += list_kind(client, kind)
+        if not _shows(post, name):
+            log.warning(f"The project {name!r} could not be created; the next sync tries again. {problem}")
     else:
         log.info(f"Created the project {name!r} for what is in no other.")
-        return listing + Listing(items=[created], requests=1, error=None)
-    return listing
+    return listing + post
+
+
+def _shows(listing: Listing, name: str) -> bool:
+    return any(item.get("name") == name for item in listing.items)
 
 
 inventory_assets = [listing_asset(kind) for kind in KINDS.values() if kind.asset is not None]
