@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from arcadia_dagster.ledger.copying import copy_rows
+from arcadia_dagster.ledger.copying import array, copy_rows, driver
 
 any_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8) | st.sampled_from(
     ["", "\t", "\n", "\r\n", "\x01", "\x01\x01", "\\", "\\N", "\\.", '"', "NULL", "a\tb", "{}", ","]
@@ -33,3 +33,10 @@ def test_any_row_comes_back_as_it_was(engine, rows):
         found = conn.execute(text("select i, a, b, l, d, t, n from kept order by place")).all()
         conn.rollback()
     assert [(*row[:4], row.d and bytes(row.d), *row[5:]) for row in found] == rows
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(any_text, max_size=5))
+def test_any_array_is_read_as_its_texts(engine, texts):
+    with engine.connect() as conn:
+        assert driver(conn).execute("select %s::text[]", (array(texts),)).fetchone() == (texts,)

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -249,7 +249,8 @@ def _price(value: Any, *, in_cents: bool) -> Decimal | None:
     return price / (100 if in_cents else 1)
 
 
-def _cluster(tags: Iterable[str]) -> str | None:
+@functools.lru_cache(1000)
+def _cluster(tags: tuple[str, ...]) -> str | None:
     """The Kubernetes cluster whose tag is among these: its nodes, volumes and load balancers bear `k8s:` and its id."""
     return next((match[1] for tag in tags if (match := _CLUSTER_TAG.fullmatch(tag))), None)
 
@@ -280,20 +281,26 @@ def _settled_text(value: str) -> str:
 
 
 def _settled_object(value: dict[str, Any]) -> dict[str, Any]:
-    try:  # nearly all are no more than texts: looked at together, as one
-        plain = "".join((*value, *value.values()))
-    except TypeError:  # not all are texts
-        pass
-    else:
-        if "\0" not in plain and "://" not in plain:
-            return value
+    if _plain((*value.values(), *value)):
+        return value
     _storable("".join(value))
     return {key: inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
 
 
 def _settled_list(value: list[Any]) -> list[Any]:
-    settled = [*map(_settled, value)]
+    settled = value if _plain(value) else [*map(_settled, value)]
     return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
+
+
+def _plain(values: Sequence[Any]) -> bool:
+    """Whether these are texts that are kept as they are, as most are; looked at together, as one."""
+    if not values or type(values[0]) is not str:
+        return not values
+    try:
+        together = "".join(values)
+    except TypeError:
+        return False
+    return "\0" not in together and "://" not in together
 
 
 def _settled_number(value: Decimal) -> int | Decimal:

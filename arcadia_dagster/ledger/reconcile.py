@@ -18,7 +18,7 @@ from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.kinds import EDITION, Kind, Resource, Sightings, kind_named
-from arcadia_dagster.ledger.copying import copy_rows, driver
+from arcadia_dagster.ledger.copying import array, copy_rows, driver
 from arcadia_dagster.ledger.tables import resources
 
 STRIKES = 3
@@ -423,37 +423,39 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
     """Enter these; returns how many that are. Things are read while the server writes those before them."""
     account, at = str(run.account_id), run.started_at.isoformat()
     columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
-    entered = 0
+    name, entered = columns.index("name"), 0
     # No more than a row is kept of what has been read: many thousand objects would be looked through for garbage again and again.
-    seen = ((one.item.provider_id, *_state(one)) for one in things.read(ids))
+    seen = ([None, account, run.kind, one.item.provider_id, *_state(one), at, at] for one in things.read(ids))
     ahead = [*islice(seen, _AHEAD)]
     while ahead:
         # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
         drawn = conn.execute(
             text(
-                "select nextval(ids) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids offset 0) s"
-                " cross join generate_series(1, :new)"
+                "select nextval(ids)::text from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids"
+                " offset 0) s cross join generate_series(1, :new)"
             ),
             {"new": min(len(ids) - entered, _BATCH)},
         ).scalars()
-        new: dict[int, str] = {}
+        new: dict[str, str] = {}
 
-        def rows(some: Iterable[Sequence[Any]], drawn: Iterable[int], new: dict[int, str]) -> Iterator[Sequence[Any]]:
-            for resource_id, (provider_id, name, *rest) in zip(drawn, some, strict=False):
-                new[resource_id] = name
-                yield (resource_id, account, run.kind, provider_id, name, *rest, at, at)
+        def rows(some: Iterable[list[Any]], drawn: Iterable[str], new: dict[str, str]) -> Iterator[Sequence[Any]]:
+            for resource_id, row in zip(drawn, some, strict=False):
+                row[0] = resource_id
+                new[resource_id] = row[name]
+                yield row
 
         copy_rows(conn, "arcadia.resources", columns, rows(chain(ahead, islice(seen, _BATCH - len(ahead))), drawn, new))
         with driver(conn).pipeline(), driver(conn).cursor() as cursor:
+            new_ids, names = array([*new]), [*new.values()]
             cursor.execute(
                 "insert into arcadia.resource_names (resource_id, name_key, name)"
                 " select * from unnest(%s::bigint[], %s::text[], %s::text[])",
-                ([*new], [*map(name_key, new.values())], [*new.values()]),
+                (new_ids, array([*map(name_key, names)]), array(names)),
             )
             cursor.execute(
                 "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
                 " select unnest(%s::bigint[]), %s, %s, 'discovered', %s",
-                ([*new], run.account_id, run.sync_run_id, run.started_at),
+                (new_ids, run.account_id, run.sync_run_id, run.started_at),
             )
             ahead = [*islice(seen, _AHEAD)]
         entered += len(new)
