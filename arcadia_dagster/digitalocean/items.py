@@ -163,19 +163,22 @@ class Items(Collection[Item]):
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
-        digests = {one: _hash(self.digests[one] + _encode(given)).digest()[:12] + _NO_LENGTH for one, given in new.items()}
+        digests = {one: _hashed(self.digests[one] + _encode(given)) + _NO_LENGTH for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
         return Items({**self.digests, **digests}, self._pages, {**self._added, **added})
 
 
-# Most processors have instructions for this hash: no other safe one takes as little.
-_hash = hashlib.sha256
 _NO_LENGTH = bytes(4)  # of what are not the bytes of one item
 
 
+def _hashed(content: bytes | memoryview | msgspec.Raw) -> bytes:
+    """As no other content is. Most processors have instructions for this hash: no other safe one takes as little."""
+    return hashlib.sha256(content).digest()[:12]
+
+
 def _digest(item: msgspec.Raw | bytes) -> bytes:
-    """Twelve bytes of its hash, as no other content has them, and its length, by which it is found on a page that is not decoded."""
-    return _hash(item).digest()[:12] + len(item).to_bytes(4, "big")
+    """Its hash, and its length in four bytes, by which it is found on a page that is not decoded."""
+    return _hashed(item) + len(item).to_bytes(4, "big")
 
 
 class Cut(NamedTuple):
@@ -227,7 +230,7 @@ class NewItems(Items):
             digest = known.get(one) or _NO_LENGTH
             content = b""
             end_then = start + int.from_bytes(digest[-4:], "big")
-            if _hash(looked_at[start:end_then]).digest()[:12] == digest[:-4]:
+            if _hashed(looked_at[start:end_then]) == digest[:-4]:
                 end = end_then
             else:
                 content = _item_from(page, start, self._id_field)
