@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import psycopg
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -40,3 +42,55 @@ def test_any_row_comes_back_as_it_was(engine, rows):
 def test_any_array_is_read_as_its_texts(engine, texts):
     with engine.connect() as conn:
         assert driver(conn).execute("select %s::text[]", (array(texts),)).fetchone() == (texts,)
+
+
+@pytest.fixture
+def slow(engine):
+    """A connection whose table `slow` takes a moment to check what was copied into it, and the names of its columns."""
+    with engine.connect() as conn:
+        conn.execute(text("create temp table slow (place int primary key, long text)"))
+        conn.execute(
+            text(
+                "create function pg_temp.check_slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3);"
+                " if exists (select from pg_temp.slow where place < 0) then raise 'a place is negative'; end if; return null; end $$"
+            )
+        )
+        conn.execute(text("create trigger slowly after insert on slow execute function pg_temp.check_slowly()"))
+        conn.commit()
+        yield conn
+
+
+class Work:
+    """Pieces of work, so many of them; the last one fails."""
+
+    def __init__(self, pieces, problem=None):
+        self.left, self.problem = pieces, problem
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0 and self.problem:
+            raise self.problem
+        return self.left > 0
+
+
+@pytest.mark.parametrize("rows", [3, 3000], ids=["few", "more than the socket takes at once"])
+def test_other_work_is_done_while_the_server_is_busy(slow, rows):
+    work = Work(5)
+    with slow.begin():
+        copy_rows(slow, "slow", ("place", "long"), [(place, "x" * 1000) for place in range(rows)], meanwhile=work)
+    assert work.left <= 0
+    assert slow.scalar(text("select count(*) from slow")) == rows
+
+
+@pytest.mark.parametrize("problem", [OSError("no space left"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("rows", [3, 3000])
+def test_other_work_that_fails_undoes_the_copy_and_leaves_the_connection_usable(slow, rows, problem):
+    with pytest.raises(type(problem)), slow.begin():
+        copy_rows(slow, "slow", ("place", "long"), [(place, "x" * 1000) for place in range(rows)], meanwhile=Work(3, problem))
+    assert slow.scalar(text("select count(*) from slow")) == 0
+
+
+def test_what_the_server_refuses_while_other_work_is_done_is_said(slow):
+    with pytest.raises(psycopg.errors.RaiseException, match="a place is negative"), slow.begin():
+        copy_rows(slow, "slow", ("place", "long"), [(-1, "")], meanwhile=Work(3))
+    assert slow.scalar(text("select count(*) from slow")) == 0

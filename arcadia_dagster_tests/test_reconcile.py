@@ -319,7 +319,7 @@ class Unreadable(Sightings):
 @pytest.mark.parametrize("breaks", ["reading", "writing"])
 def test_what_breaks_among_many_new_things_leaves_nothing_behind(engine, listing, monkeypatch, breaks, number):
     monkeypatch.setattr(ledger, "_BATCH", 3)
-    monkeypatch.setattr(ledger, "_AHEAD", 2)
+    monkeypatch.setattr(ledger, "_PIECE", 2)
     things = [droplet(each) for each in range(10)]
     if breaks == "reading":
         found, error = Unreadable(things, str(number)), pytest.raises(OSError, match="no space left")

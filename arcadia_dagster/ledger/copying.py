@@ -1,14 +1,20 @@
 """Rows on their way into a table: COPY, and the text that it takes. What is in the rows is not known here."""
 
+import select
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.copy import LibpqWriter
+from psycopg.waiting import Wait
 from sqlalchemy import Connection
+
+_Result = TypeVar("_Result")
 
 # What separates and quotes cells is rare in texts, so nearly every row is its cells joined. What is empty is NULL.
 FORMAT = "format csv, encoding 'utf8', delimiter e'\\t', quote e'\\x01'"
@@ -23,16 +29,61 @@ def driver(conn: Connection) -> psycopg.Connection:
 
 
 @contextmanager
-def copying(conn: Connection, statement: str) -> Iterator[psycopg.Copy]:
-    """The driver's COPY in this connection's transaction, by a statement `copy ... from stdin`."""
-    with driver(conn).cursor() as cursor, cursor.copy(statement.encode()) as copy:
-        yield copy
+def copying(conn: Connection, statement: str, meanwhile: Callable[[], bool] = lambda: False) -> Iterator[psycopg.Copy]:
+    """The driver's COPY in this connection's transaction, by a statement `copy ... from stdin`; `meanwhile` as in `copy_rows`."""
+    with driver(conn).cursor() as cursor:
+        writer = LibpqWriter(cursor)
+        writer.connection = _Busy(writer.connection, meanwhile)  # type: ignore[assignment]
+        with cursor.copy(statement.encode(), writer=writer) as copy:
+            yield copy
 
 
-def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """COPY rows of numbers, texts, bytes, times and lists of texts into a table; rows are taken while the server writes those before."""
+class _Busy:
+    """The driver's connection, which does other work while it would only wait for the server."""
+
+    def __init__(self, connection: psycopg.Connection, meanwhile: Callable[[], bool]) -> None:
+        self._connection = connection
+        self._meanwhile = meanwhile
+        self._problem: BaseException | None = None
+
+    def wait(self, steps: PQGen[_Result]) -> _Result:
+        """As the driver's own. What the other work raises is raised when the wait is over: until then nothing can be said to the server."""
+        result = self._connection.wait(self._busily(steps))
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            raise problem
+        return result
+
+    def _busily(self, steps: PQGen[_Result]) -> PQGen[_Result]:
+        server, ready = select.poll(), None
+        while True:
+            try:
+                wanted = steps.send(ready)  # type: ignore[arg-type]
+            except StopIteration as end:
+                return cast(_Result, end.value)
+            try:
+                server.register(self._connection.fileno(), (wanted & Wait.R and select.POLLIN) | (wanted & Wait.W and select.POLLOUT))
+                while self._problem is None and not server.poll(0) and self._meanwhile():
+                    pass
+            except BaseException as problem:  # Ctrl-C too
+                self._problem = problem
+            ready = yield wanted
+
+
+def copy_rows(
+    conn: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    meanwhile: Callable[[], bool] = lambda: False,
+) -> None:
+    """COPY rows of numbers, texts, bytes, times and lists of texts into a table; rows are taken while the server writes those before.
+
+    While there is nothing to do but wait for it, `meanwhile` does a piece of other work, and says whether there is more.
+    """
     lines = map(_line, rows)
-    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin ({FORMAT})") as copy:
+    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin ({FORMAT})", meanwhile) as copy:
         while some := "".join(islice(lines, _ROWS)):
             copy.write(some.encode())
 

@@ -6,11 +6,11 @@ before. What invoices alone tell of enters by `admit_billed`. Projects and tenan
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -223,8 +223,7 @@ def reconcile(
 
 # So many items are looked up at a time, and so many rows.
 _BATCH = 5000
-# So many of the next new ones are read while the server writes the names and events of those before.
-_AHEAD = _BATCH // 2
+_PIECE = 100  # of the next new ones, so many are read at a time while the server is busy with those before
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
 _COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
 
@@ -420,33 +419,36 @@ MANY_ROWS = 1000
 
 
 def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) -> int:
-    """Enter these; returns how many that are. Things are read while the server writes those before them."""
+    """Enter these; returns how many that are. Things are read while the server ends what it does with those before them."""
     account, at = str(run.account_id), run.started_at.isoformat()
     columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
     name, entered = columns.index("name"), 0
     # No more than a row is kept of what has been read: many thousand objects would be looked through for garbage again and again.
     seen = ([None, account, run.kind, one.item.provider_id, *_state(one), at, at] for one in things.read(ids))
-    ahead = [*islice(seen, _AHEAD)]
-    while ahead:
+    rows: list[list[Any]] = []
+
+    def read_ahead() -> bool:
+        before = len(rows)
+        rows.extend(islice(seen, min(_PIECE, _BATCH - before)))
+        return len(rows) > before
+
+    rows.extend(islice(seen, _BATCH))
+    while rows:
         # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
         drawn = conn.execute(
             text(
                 "select nextval(ids)::text from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids"
                 " offset 0) s cross join generate_series(1, :new)"
             ),
-            {"new": min(len(ids) - entered, _BATCH)},
+            {"new": len(rows)},
         ).scalars()
-        new: dict[str, str] = {}
-
-        def rows(some: Iterable[list[Any]], drawn: Iterable[str], new: dict[str, str]) -> Iterator[Sequence[Any]]:
-            for resource_id, row in zip(drawn, some, strict=False):
-                row[0] = resource_id
-                new[resource_id] = row[name]
-                yield row
-
-        copy_rows(conn, "arcadia.resources", columns, rows(chain(ahead, islice(seen, _BATCH - len(ahead))), drawn, new))
+        new = rows.copy()
+        rows.clear()
+        for row, row_id in zip(new, drawn, strict=True):
+            row[0] = row_id
+        copy_rows(conn, "arcadia.resources", columns, new, meanwhile=read_ahead)
         with driver(conn).pipeline(), driver(conn).cursor() as cursor:
-            new_ids, names = array([*new]), [*new.values()]
+            new_ids, names = array([row[0] for row in new]), [row[name] for row in new]
             cursor.execute(
                 "insert into arcadia.resource_names (resource_id, name_key, name)"
                 " select * from unnest(%s::bigint[], %s::text[], %s::text[])",
@@ -457,7 +459,8 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
                 " select unnest(%s::bigint[]), %s, %s, 'discovered', %s",
                 (new_ids, run.account_id, run.sync_run_id, run.started_at),
             )
-            ahead = [*islice(seen, _AHEAD)]
+            while read_ahead():
+                pass
         entered += len(new)
     return entered
 
