@@ -20,7 +20,7 @@ from arcadia_dagster.demo import items
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
 from arcadia_dagster.ledger.attribution import WALK
 from arcadia_dagster.ledger.copying import copy_rows
-from arcadia_dagster.ledger.reconcile import _STATE, _event, _fingerprint, _Seen, _state, name_key
+from arcadia_dagster.ledger.reconcile import _STATE, _event, _seen, _state, name_key
 
 # Of twenty slots: eight droplets, four volumes, five snapshots, two reserved IPs, a load balancer. A slot always holds something; what is
 # in it lives for ever, or for so many days and gives way to the next. Droplets that come and go bear one name, as those of a pool do.
@@ -205,10 +205,7 @@ class BusyAccount:
                 " from arcadia.resources with no data"
             )
         )
-        rows = [
-            (thing.provider_id, *_state(_Seen(thing, None, _fingerprint(thing))), name_key(thing.name))
-            for thing in self._things("true", tick=self.last)
-        ]
+        rows = [(thing.provider_id, *_state(_seen(thing, None)), name_key(thing.name)) for thing in self._things("true", tick=self.last)]
         copy_rows(self.conn, "staged", ("provider_id", *_STATE, "name_key"), rows)
         self.conn.execute(text("analyze staged"))
         for statement in _RESOURCES.split(";"):

@@ -179,7 +179,7 @@ class Copy:
 
     def __init__(self, engine: Engine, seen: Sequence[Resource]) -> None:
         self._engine = engine
-        self._rows = [(one.provider_id, *ledger._state(ledger._Seen(one, os.urandom(24), os.urandom(16)))) for one in seen]
+        self._rows = [(one.provider_id, *ledger._state(ledger._seen(one, os.urandom(24)))) for one in seen]
 
     def __call__(self, account_id: int) -> None:
         columns = ("account_id", "kind", "provider_id", *ledger._STATE, "first_seen_at", "last_seen_at")

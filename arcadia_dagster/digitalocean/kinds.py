@@ -214,9 +214,9 @@ def _at(item: Mapping[str, Any], path: str | None) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    return str(_storable(value))
+    if type(value) is str and "\0" not in value:
+        return value or None
+    return None if value is None else str(_storable(value))
 
 
 def _storable(value: Any) -> Any:
@@ -237,7 +237,9 @@ def _tags(value: Any) -> tuple[str, ...]:
         value = [value] if value else []
     if value is not None and not isinstance(value, list):
         raise ValueError(f"its tags are of type {type(value).__name__}, not a list")
-    return tuple(sorted(str(_storable(tag)) for tag in value)) if value else ()
+    if not value:
+        return ()
+    return tuple(sorted(value if _plain(value) else (str(_storable(tag)) for tag in value)))
 
 
 def _price(value: Any, *, in_cents: bool) -> Decimal | None:
@@ -260,6 +262,8 @@ def _time(value: Any, kind: str, provider_id: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(str(value))
+        if time.tzinfo is UTC:
+            return time
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{kind} {provider_id}: {str(value)[:40]!r} is not a time") from None

@@ -287,6 +287,7 @@ def _newest_listing(conn: Connection, run: SyncRun) -> _Newest:
 
 class _Seen(NamedTuple):
     item: Resource
+    attrs: bytes  # JSON
     digest: bytes | None  # of what it was read of
     fingerprint: bytes
 
@@ -307,13 +308,17 @@ class _Things:
     def read(self, ids: Iterable[str]) -> Iterator[_Seen]:
         for one in ids:
             try:
-                item = self._read(one)
-                seen = _Seen(item, self.digest(one), _fingerprint(item))
+                seen = _seen(self._read(one), self.digest(one))
             except ValueError as problem:
                 self.error = self.error or str(problem)
                 self.unreadable += 1
             else:
                 yield seen
+
+
+def _seen(item: Resource, digest: bytes | None) -> _Seen:
+    attrs = _encoder.encode(item.attrs)
+    return _Seen(item, attrs, digest, _fingerprint(msgspec.structs.replace(item, attrs=msgspec.Raw(attrs))))
 
 
 def _fingerprint(item: Resource) -> bytes:
@@ -403,7 +408,7 @@ def _state(one: _Seen) -> tuple[Any, ...]:
         item.region,
         item.status,
         item.tags,
-        _encoder.encode(item.attrs).decode(),
+        one.attrs.decode(),
         item.monthly_price,
         item.own_project_id,
         item.parent_kind,
