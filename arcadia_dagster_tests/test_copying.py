@@ -46,7 +46,7 @@ def test_any_array_is_read_as_its_texts(engine, texts):
 
 @pytest.fixture
 def slow(engine):
-    """A connection whose table `slow` takes a moment to check what was copied into it, and the names of its columns."""
+    """A connection whose table `slow` takes a moment to check what was copied into it."""
     with engine.connect() as conn:
         conn.execute(text("create temp table slow (place int primary key, long text)"))
         conn.execute(
@@ -61,7 +61,7 @@ def slow(engine):
 
 
 class Work:
-    """Pieces of work, so many of them; the last one fails."""
+    """Pieces of work, so many of them; the last one fails where there is a problem."""
 
     def __init__(self, pieces, problem=None):
         self.left, self.problem = pieces, problem
