@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import text
 
 from arcadia_dagster.digitalocean.documents import write_items
-from arcadia_dagster.digitalocean.kinds import Resource
+from arcadia_dagster.digitalocean.kinds import Resource, spell_attrs
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.reconcile import begin, reconcile
@@ -71,8 +71,9 @@ class Books:
             return conn.execute(text(query), {"a": self.id}).all()
 
 
-def droplet(provider_id, name, created="2025-01-01", **fields):
-    return Resource(provider_id=str(provider_id), name=name, provider_created_at=datetime.fromisoformat(f"{created}T00:00:00Z"), **fields)
+def droplet(provider_id, name, created="2025-01-01", *, attrs=None, **fields):
+    created_at = datetime.fromisoformat(f"{created}T00:00:00Z")
+    return Resource(provider_id=str(provider_id), name=name, attrs=spell_attrs(attrs or {}), provider_created_at=created_at, **fields)
 
 
 def item(description, product="Droplets", amount="1.00", *, rid="", uuid="", group="", start="2026-04-01", end="2026-05-01", project=""):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from arcadia_dagster.digitalocean.kinds import KINDS, Resource
+from arcadia_dagster.digitalocean.kinds import KINDS, Resource, spell_attrs
 from arcadia_dagster.digitalocean.urns import parse_urn
 from arcadia_dagster.ledger import attribution
 from arcadia_dagster.ledger.accounts import account_of_team
@@ -65,7 +65,7 @@ def account(engine):
 
 
 def project(provider_id, name):
-    return Resource(provider_id=provider_id, name=name, attrs={"is_default": name == "web"})
+    return Resource(provider_id=provider_id, name=name, attrs=spell_attrs({"is_default": name == "web"}))
 
 
 def thing(provider_id, **fields):

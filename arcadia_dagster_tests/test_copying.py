@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from arcadia_dagster.ledger.copying import array, copy_rows, driver
+from arcadia_dagster.ledger.copying import array, busy, copy_lines, driver, line
 
 any_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8) | st.sampled_from(
     ["", "\t", "\n", "\r\n", "\x01", "\x01\x01", "\\", "\\N", "\\.", '"', "NULL", "a\tb", "{}", ","]
@@ -26,12 +26,13 @@ any_row = st.tuples(
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(any_row, max_size=20))
-@example(rows=[(1, "", None, [""], b"", datetime(2026, 1, 1, tzinfo=UTC), Decimal("1E+3"))])
-def test_any_row_comes_back_as_it_was(engine, rows):
+@given(rows=st.lists(any_row, max_size=20), cut=st.integers(0, 6))
+@example(rows=[(1, "", None, [""], b"", datetime(2026, 1, 1, tzinfo=UTC), Decimal("1E+3"))], cut=3)
+def test_any_row_comes_back_as_it_was_from_one_line_or_two(engine, rows, cut):
     with engine.connect() as conn:
         conn.execute(text("create temp table kept (place int, i bigint, a text, b text, l text[], d bytea, t timestamptz, n numeric)"))
-        copy_rows(conn, "kept", ("place", "i", "a", "b", "l", "d", "t", "n"), ((place, *row) for place, row in enumerate(rows)))
+        columns = ("place", "i", "a", "b", "l", "d", "t", "n")
+        copy_lines(conn, "kept", columns, (f"{line((place, *row[:cut]))}\t{line(row[cut:])}" for place, row in enumerate(rows)))
         found = conn.execute(text("select i, a, b, l, d, t, n from kept order by place")).all()
         conn.rollback()
     assert [(*row[:4], row.d and bytes(row.d), *row[5:]) for row in found] == rows
@@ -76,8 +77,8 @@ class Work:
 @pytest.mark.parametrize("rows", [3, 3000], ids=["few", "more than the socket takes at once"])
 def test_other_work_is_done_while_the_server_is_busy(slow, rows):
     work = Work(5)
-    with slow.begin():
-        copy_rows(slow, "slow", ("place", "long"), [(place, "x" * 1000) for place in range(rows)], meanwhile=work)
+    with slow.begin(), busy(slow, work):
+        copy_lines(slow, "slow", ("place", "long"), [line((place, "x" * 1000)) for place in range(rows)])
     assert work.left <= 0
     assert slow.scalar(text("select count(*) from slow")) == rows
 
@@ -85,12 +86,22 @@ def test_other_work_is_done_while_the_server_is_busy(slow, rows):
 @pytest.mark.parametrize("problem", [OSError("no space left"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("rows", [3, 3000])
 def test_other_work_that_fails_undoes_the_copy_and_leaves_the_connection_usable(slow, rows, problem):
-    with pytest.raises(type(problem)), slow.begin():
-        copy_rows(slow, "slow", ("place", "long"), [(place, "x" * 1000) for place in range(rows)], meanwhile=Work(3, problem))
+    with pytest.raises(type(problem)), slow.begin(), busy(slow, Work(3, problem)):
+        copy_lines(slow, "slow", ("place", "long"), [line((place, "x" * 1000)) for place in range(rows)])
     assert slow.scalar(text("select count(*) from slow")) == 0
 
 
 def test_what_the_server_refuses_while_other_work_is_done_is_said(slow):
-    with pytest.raises(psycopg.errors.RaiseException, match="a place is negative"), slow.begin():
-        copy_rows(slow, "slow", ("place", "long"), [(-1, "")], meanwhile=Work(3))
+    with pytest.raises(psycopg.errors.RaiseException, match="a place is negative"), slow.begin(), busy(slow, Work(3)):
+        copy_lines(slow, "slow", ("place", "long"), [line((-1, ""))])
     assert slow.scalar(text("select count(*) from slow")) == 0
+
+
+def test_other_work_is_done_during_any_statement_and_none_after(slow):
+    work = Work(5)
+    with busy(slow, work):
+        assert slow.scalar(text("select 1 from pg_sleep(0.3)")) == 1
+        assert work.left <= 0
+        done = work.left
+    slow.execute(text("select pg_sleep(0.1)"))
+    assert work.left == done

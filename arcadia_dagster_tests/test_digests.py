@@ -20,7 +20,7 @@ from arcadia_dagster.digitalocean.items import Items, NewItems
 from arcadia_dagster.digitalocean.kinds import KINDS
 from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
-from arcadia_dagster.ledger.reconcile import Changes, Recalled, _fingerprint, begin, placeholder, recall, reconcile
+from arcadia_dagster.ledger.reconcile import Changes, Recalled, _seen, begin, placeholder, recall, reconcile
 from arcadia_dagster_tests.scripted_server import Reply, serving
 
 DROPLET = items.droplet(1, "web-1", created_at="2026-01-01T00:00:00Z", tags=("web",))
@@ -290,7 +290,7 @@ def test_no_edit_of_an_item_is_hidden(engine, kind, edits):
         else:
             inside[last] = value
         try:
-            now = _fingerprint(listing.kind.read(json.loads(json.dumps(item), parse_float=Decimal)))
+            now = _seen(listing.kind.read(json.loads(json.dumps(item), parse_float=Decimal)), None).fingerprint
         except ValueError:
             now = None
         listing(item)

@@ -267,7 +267,7 @@ def test_the_running_cost_is_list_price_where_one_is_known(books):
     put(books, "registry", items.registry("first", created_at=WHEN), items.registry("second", created_at=WHEN))
     put(books, "managed_db", items.database("db", "db", created_at=WHEN, project_id="p"))
     put(books, "ssh_key", items.ssh_key(1, "free"))
-    books.inventory("snapshot_of_tomorrow", Resource(provider_id="s", name="x", attrs={"size_gigabytes": "many"}))
+    books.inventory("snapshot_of_tomorrow", Resource(provider_id="s", name="x", attrs='{"size_gigabytes":"many"}'))
     query = "select kind, name, estimated_monthly_usd from arcadia.running_cost where account_id = :a order by kind, resource_id"
     assert books.rows(query) == [
         ("droplet", "web", 24), ("managed_db", "db", None), ("registry", "first", 5), ("registry", "second", 0),

@@ -300,7 +300,7 @@ def hostile(engine):
     projects = [Resource(provider_id=str(number), name=name) for number, name in enumerate(HOSTILE)]
     books.inventory("project", *projects)
     books.inventory("droplet", *(droplet(number, name) for number, name in enumerate(HOSTILE)))
-    books.inventory("volume", Resource(provider_id="v", name=HOSTILE[1], attrs={"droplet_ids": []}))
+    books.inventory("volume", Resource(provider_id="v", name=HOSTILE[1], attrs='{"droplet_ids":[]}'))
     with engine.begin() as conn:
         conn.execute(
             text(

@@ -75,8 +75,8 @@ def test_what_stays_of_sync_runs(engine, accounts):
         others = {write_run(conn, accounts[0], "volume", began, "nothing"), write_run(conn, accounts[1], "droplet", began, "nothing")}
         conn.execute(
             text(
-                "with r as (insert into arcadia.resources (account_id, kind, provider_id, name, first_seen_at, last_seen_at)"
-                " values (:account, 'droplet', '1', 'a', now(), now()) returning resource_id)"
+                "with r as (insert into arcadia.resources (account_id, kind, provider_id, name, name_key, first_seen_at, last_seen_at)"
+                " values (:account, 'droplet', '1', 'a', 'a', now(), now()) returning resource_id)"
                 " insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
                 " select resource_id, :account, :run, 'drift_detected', now() from r"
             ),

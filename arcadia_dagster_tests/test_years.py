@@ -17,7 +17,8 @@ LEFT = {
         select kind, provider_id, name, region, status, tags, attrs, monthly_price, own_project_id, parent_kind, parent_provider_id,
                {OF_A_RESOURCE.format("r.cloud_project_id")} as project, tenant_id, attribution_source, provider_created_at, first_seen_at,
                last_seen_at, stale_strike_count, last_struck_at, deleted_at, billing_only, fingerprint from arcadia.resources r""",
-    "names": f"select {OF_A_RESOURCE.format('n.resource_id')} as of, name_key, name, seen_from, seen_until from arcadia.resource_names n",
+    "names": f"""
+        select {OF_A_RESOURCE.format("n.resource_id")} as of, name_key, name, seen_from, seen_until from arcadia.resources_by_name n""",
     "events": f"""
         select {OF_A_RESOURCE.format("e.resource_id")} as of, event, changes, occurred_at, s.kind, s.started_at
           from arcadia.cloud_resource_events e left join arcadia.cloud_sync_runs s using (sync_run_id)""",

@@ -12,15 +12,16 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, text
 
 from arcadia_dagster.defs.scheduling import SCHEDULED
 from arcadia_dagster.demo import items
-from arcadia_dagster.digitalocean.kinds import KINDS, Resource
+from arcadia_dagster.digitalocean.kinds import KINDS, Resource, spell_attrs
 from arcadia_dagster.ledger.attribution import WALK
-from arcadia_dagster.ledger.copying import copy_rows
-from arcadia_dagster.ledger.reconcile import _STATE, _event, _seen, _state, name_key
+from arcadia_dagster.ledger.copying import copy_lines, line
+from arcadia_dagster.ledger.reconcile import _READ, _STATE, _event, _seen
 
 # Of twenty slots: eight droplets, four volumes, five snapshots, two reserved IPs, a load balancer. A slot always holds something; what is
 # in it lives for ever, or for so many days and gives way to the next. Droplets that come and go bear one name, as those of a pool do.
@@ -141,7 +142,7 @@ class BusyAccount:
 
     def _thing(self, row: Any) -> Resource:
         times = row.changes or {}
-        attrs = dict(_TEMPLATES[row.kind].attrs)
+        attrs = msgspec.json.decode(_TEMPLATES[row.kind].attrs)
         tags: tuple[str, ...] = () if row.kind in ("reserved_ip", "project", "snapshot") else ("app", f"release-{times.get('tags', 0)}")
         size, price, status = times.get("size", 0), _TEMPLATES[row.kind].monthly_price, _TEMPLATES[row.kind].status
         if row.kind == "droplet":
@@ -160,7 +161,7 @@ class BusyAccount:
             name=f"{row.name}-{renamed}" if renamed else row.name,
             status=status,
             tags=tags,
-            attrs=attrs,
+            attrs=spell_attrs(attrs),
             monthly_price=price,
             own_project_id=row.project,
             parent_kind="droplet" if row.parent else None,
@@ -175,7 +176,7 @@ class BusyAccount:
         if self.conn.scalar(text("select current_setting('is_superuser') = 'on'")):
             self.conn.execute(text("set local session_replication_role = replica"))  # no look at the account for each of a million rows
         self.conn.execute(text("create temp table kind (kind text, number integer, step integer) on commit drop"))
-        copy_rows(self.conn, "kind", ("kind", "number", "step"), self._kinds())
+        copy_lines(self.conn, "kind", ("kind", "number", "step"), map(line, self._kinds()))
         values = {
             "account_id": self.account_id,
             "began": self.began,
@@ -199,14 +200,9 @@ class BusyAccount:
             yield kind, number, 1 if cron[0].startswith("*/15") else _HOURLY if cron[1] == "*" else self.ticks
 
     def _load_resources(self, values: dict[str, Any]) -> None:
-        self.conn.execute(
-            text(
-                f"create temp table staged on commit drop as select provider_id, {', '.join(_STATE)}, ''::text as name_key"
-                " from arcadia.resources with no data"
-            )
-        )
-        rows = [(thing.provider_id, *_state(_seen(thing, None)), name_key(thing.name)) for thing in self._things("true", tick=self.last)]
-        copy_rows(self.conn, "staged", ("provider_id", *_STATE, "name_key"), rows)
+        self.conn.execute(text(f"create temp table staged on commit drop as select {', '.join(_READ)} from arcadia.resources with no data"))
+        lines = [_seen(thing, None).cells for thing in self._things("true", tick=self.last)]  # the same connection cannot do both at once
+        copy_lines(self.conn, "staged", _READ, lines)
         self.conn.execute(text("analyze staged"))
         for statement in _RESOURCES.split(";"):
             self.conn.execute(text(statement), values)
@@ -338,9 +334,11 @@ select :account_id, kind, {_TIME.format("t")}, {_TIME.format("t")} from (select 
 """
 
 _RESOURCES = f"""
-insert into arcadia.resources (account_id, kind, provider_id, {", ".join(_STATE)}, first_seen_at, last_seen_at, stale_strike_count,
-                               last_struck_at, deleted_at)
-select :account_id, l.kind, l.provider_id, {", ".join(f"s.{column}" for column in _STATE)}, {_TIME.format("l.born")},
+insert into arcadia.resources (account_id, kind, provider_id, {", ".join(_STATE)}, name_seen_from, first_seen_at, last_seen_at,
+                               stale_strike_count, last_struck_at, deleted_at)
+select :account_id, l.kind, l.provider_id, {", ".join(f"s.{column}" for column in _STATE)},
+       (select {_TIME.format("max(tick) - l.step")} from change c where c.s = l.s and c.g = l.g and c.what = 'name'),
+       {_TIME.format("l.born")},
        {_TIME.format("coalesce(l.gone - l.step, (select max(tick) from change c where c.s = l.s and c.g = l.g), l.born)")},
        case when l.gone is null then 0 else 3 end, {_TIME.format("l.gone + 2 * l.step")}, {_TIME.format("l.gone + 2 * l.step")}
   from life l join staged s using (provider_id) order by l.born, l.kind, l.s;
@@ -358,14 +356,15 @@ delete from arcadia.rematch_queue where account_id = :account_id
 """
 
 _HISTORY = f"""
-insert into arcadia.resource_names (resource_id, name_key, name, seen_from, seen_until)
+insert into arcadia.other_names (resource_id, name_key, name, seen_from, seen_until)
 select resource_id, lower(name), name, case when born > 0 then {_TIME.format("born - step")} end, {_TIME.format("until")}
   from (select e.resource_id, e.step, e.name || case c.n when 0 then '' else '-' || c.n end as name,
                case when c.n > 0 then c.tick else 0 end as born,
                lead(c.tick) over (partition by e.resource_id order by c.n) as until
           from entered e
          cross join lateral (select 0 as n, e.born as tick
-                             union all select n, tick from change c where c.s = e.s and c.g = e.g and c.what = 'name') c) names;
+                             union all select n, tick from change c where c.s = e.s and c.g = e.g and c.what = 'name') c) names
+ where until is not null;
 insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)
 select resource_id, :account_id, {_RUN_ID.format(tick="tick", number="number")}, event, changes, {_TIME.format("tick")}
   from (select resource_id, kind, born as tick, 'discovered' as event, jsonb_build_object() as changes from entered

@@ -24,13 +24,14 @@ GOAL = 1.0  # seconds
 # now and then, a load balancer. They have up to three tags; one in twenty is gone.
 LEDGER = (
     """
-insert into arcadia.resources (account_id, kind, provider_id, name, tenant_id, first_seen_at, last_seen_at)
-select :account_id, 'project', 'p' || n, 'project ' || n, 'tenant ' || n % 7, timestamptz '2025-01-01', now() from generate_series(0, 49) n
+insert into arcadia.resources (account_id, kind, provider_id, name, name_key, tenant_id, first_seen_at, last_seen_at)
+select :account_id, 'project', 'p' || n, 'project ' || n, 'project ' || n, 'tenant ' || n % 7, timestamptz '2025-01-01', now()
+  from generate_series(0, 49) n
 """,
     """
-insert into arcadia.resources (account_id, kind, provider_id, name, region, status, tags, attrs, monthly_price, cloud_project_id, tenant_id,
-                               parent_kind, parent_provider_id, provider_created_at, first_seen_at, last_seen_at, deleted_at)
-select :account_id, k.kind, n::text, k.kind || '-' || n, 'fra1',
+insert into arcadia.resources (account_id, kind, provider_id, name, name_key, region, status, tags, attrs, monthly_price, cloud_project_id,
+                               tenant_id, parent_kind, parent_provider_id, provider_created_at, first_seen_at, last_seen_at, deleted_at)
+select :account_id, k.kind, n::text, k.kind || '-' || n, k.kind || '-' || n, 'fra1',
        case when k.kind = 'droplet' then case n % 40 when 1 then 'off' else 'active' end end,
        array(select 'tag-' || (n + t) % 200 from generate_series(1, n % 4) t),
        case k.kind when 'droplet' then '{"size_slug": "s-1vcpu-1gb"}' when 'reserved_ip' then '{}'

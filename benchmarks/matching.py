@@ -28,14 +28,11 @@ ROUNDS = 3
 ACCOUNT, INVOICE = "bench", "00000000-0000-4000-8000-000000000001"  # as long as any
 
 INVENTORY = """
-with made as (
-    insert into arcadia.resources (account_id, kind, provider_id, name, region, attrs, provider_created_at, first_seen_at, last_seen_at)
-    select :account_id, 'droplet', n::text, 'worker-' || n || '.example.org', 'fra1', '{"size_slug": "s-1vcpu-1gb"}',
-           timestamptz '2025-01-01', timestamptz '2026-03-01', timestamptz '2026-05-02'
-      from generate_series(1, :resources) n
-    returning resource_id, name
-)
-insert into arcadia.resource_names (resource_id, name_key, name) select resource_id, name, name from made
+insert into arcadia.resources (account_id, kind, provider_id, name, name_key, region, attrs, provider_created_at, first_seen_at,
+                               last_seen_at)
+select :account_id, 'droplet', n::text, name, name, 'fra1', '{"size_slug": "s-1vcpu-1gb"}', timestamptz '2025-01-01',
+       timestamptz '2026-03-01', timestamptz '2026-05-02'
+  from generate_series(1, :resources) n cross join lateral (select 'worker-' || n || '.example.org') w (name)
 """
 # `each` lines for every droplet, of two sizes in turn, without a gap from the first of the month to the last.
 LINES = """
@@ -59,8 +56,7 @@ select {", ".join(COLUMNS)}, 'unmatched', null, null, jsonb_build_object('reason
   from (select *, cast(:invoice_uuid as text) as invoice_uuid, cast(:account_id as bigint) as account_id from billed_line) l
 """
 BARE_JOIN = """
-select count(*) from arcadia.cloud_cost_lines l join arcadia.resource_names n using (name_key)
-  join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = l.account_id and r.kind = l.kind
+select count(*) from arcadia.cloud_cost_lines l join arcadia.resources_by_name r on r.name_key = l.name_key and r.account_id = l.account_id and r.kind = l.kind
 """
 
 

@@ -104,7 +104,7 @@ def run(engine: Engine, account: GeneratedAccount, mode: str) -> list[Verdict]:
             lines |= {(invoice_uuid, ordinal): line for ordinal, line in enumerate(invoices[moment].lines, 1)}
             with engine.begin() as conn:
                 # As autovacuum does within a minute, which is more than a year takes here.
-                conn.execute(text("analyze arcadia.resources, arcadia.resource_names, arcadia.cloud_cost_lines"))
+                conn.execute(text("analyze arcadia.resources, arcadia.other_names, arcadia.cloud_cost_lines"))
         if moment in invoices or moment in half_months:
             rematch(engine, account_id)
     return _verdicts(engine, account_id, account, mode=mode, lines=lines, seen=seen)

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -31,14 +31,17 @@ EDITION = hashlib.blake2b(
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing the account has, as the ledger keeps it. Times are UTC; `monthly_price` is USD a month at list price."""
+    """One thing the account has, as the ledger keeps it. Times are UTC; `monthly_price` is USD a month at list price.
+
+    `attrs` is JSON, as `spell_attrs` makes it: nearly all that is read is kept as it is, and looked into only where it has changed.
+    """
 
     provider_id: str
     name: str
     region: str | None = None
     status: str | None = None
     tags: tuple[str, ...] = ()
-    attrs: Mapping[str, Any] = {}
+    attrs: str = "{}"
     monthly_price: Decimal | None = None
     own_project_id: str | None = None
     parent_kind: str | None = None
@@ -160,7 +163,7 @@ class Kind:
             region=_region(_at(item, self.region)),
             status=_text(_at(item, self.status)),
             tags=tags,
-            attrs=attrs,
+            attrs=spell_attrs(attrs),
             monthly_price=_price(_at(item, self.monthly_price), in_cents=self.price_in_cents),
             own_project_id=_text(_at(item, self.project_id)),
             parent_kind=parent_kind if parent_id is not None else None,
@@ -239,7 +242,11 @@ def _tags(value: Any) -> tuple[str, ...]:
         raise ValueError(f"its tags are of type {type(value).__name__}, not a list")
     if not value:
         return ()
-    return tuple(sorted(value if _plain(value) else (str(_storable(tag)) for tag in value)))
+    try:
+        _storable("".join(value))
+    except TypeError:
+        value = [str(_storable(tag)) for tag in value]
+    return tuple(sorted(value))
 
 
 def _price(value: Any, *, in_cents: bool) -> Decimal | None:
@@ -269,42 +276,35 @@ def _time(value: Any, kind: str, provider_id: str) -> datetime | None:
         raise ValueError(f"{kind} {provider_id}: {str(value)[:40]!r} is not a time") from None
 
 
-def _settled(value: Any) -> Any:
-    """The same value in one spelling: lists without an order of their own, 2.50 and 2.5 alike, so that re-ordering is no change.
+def spell_attrs(attrs: Mapping[str, Any]) -> str:
+    """These attributes as JSON, in one spelling: lists without an order of their own, 2.50 and 2.5 alike, so that re-ordering is no change.
 
-    An address loses the user and password that it may hold.
+    An address loses the user and password that it may hold. Raises ValueError for what cannot be stored: a NUL character, a number
+    without end.
     """
-    settle = _SETTLE.get(type(value))
-    return value if settle is None else settle(value)
+    spelled = _canonical.encode(_settled_object(attrs)).decode()
+    if "\\u0000" in spelled or "://" in spelled:  # most have neither, and are looked through once instead of text by text
+        spelled = _canonical.encode(_settled_object(_cleaned(attrs))).decode()
+    return spelled
 
 
-def _settled_text(value: str) -> str:
-    if "\0" in value or "://" in value:
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
         return _USER_IN_URL.sub("", str(_storable(value)))
-    return value
+    if isinstance(value, Mapping):
+        return {_storable(key): _cleaned(inner) for key, inner in value.items()}
+    return [*map(_cleaned, value)] if isinstance(value, list) else value
 
 
-def _settled_object(value: dict[str, Any]) -> dict[str, Any]:
-    if _plain((*value.values(), *value)):
+def _settled_object(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if _SETTLE.keys().isdisjoint(map(type, value.values())):
         return value
-    _storable("".join(value))
     return {key: inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
 
 
 def _settled_list(value: list[Any]) -> list[Any]:
-    settled = value if _plain(value) else [*map(_settled, value)]
+    settled = [inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for inner in value]
     return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
-
-
-def _plain(values: Sequence[Any]) -> bool:
-    """Whether these are texts that are kept as they are, as most are; looked at together, as one."""
-    if not values or type(values[0]) is not str:
-        return not values
-    try:
-        together = "".join(values)
-    except TypeError:
-        return False
-    return "\0" not in together and "://" not in together
 
 
 def _settled_number(value: Decimal) -> int | Decimal:
@@ -313,12 +313,7 @@ def _settled_number(value: Decimal) -> int | Decimal:
     return int(value) if value == value.to_integral_value() else value.normalize()
 
 
-_SETTLE: Mapping[type, Callable[[Any], Any]] = {
-    str: _settled_text,
-    dict: _settled_object,
-    list: _settled_list,
-    Decimal: _settled_number,
-}
+_SETTLE: Mapping[type, Callable[[Any], Any]] = {dict: _settled_object, list: _settled_list, Decimal: _settled_number}
 
 
 @functools.cache
@@ -339,13 +334,9 @@ def _plan(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, tuple[s
 
 
 def _pick(item: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
-    """The values at these paths and nothing else, settled. `pools[].size` is the size of every pool in a list of them."""
+    """The values at these paths and nothing else. `pools[].size` is the size of every pool in a list of them."""
     fields, objects, lists = _plan(paths)
-    kept = {
-        name: value if (settle := _SETTLE.get(type(value))) is None else settle(value)
-        for name in fields
-        if (value := item.get(name)) is not None
-    }
+    kept = {name: value for name in fields if (value := item.get(name)) is not None}
     for name, inner in objects.items():
         value = item.get(name)
         if isinstance(value, dict) and (picked := _pick(value, inner)):
@@ -353,7 +344,7 @@ def _pick(item: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
     for name, inner in lists.items():
         value = item.get(name)
         if isinstance(value, list):
-            kept[name] = _settled([_pick(one, inner) for one in value if isinstance(one, dict)])
+            kept[name] = [_pick(one, inner) for one in value if isinstance(one, dict)]
     return kept
 
 

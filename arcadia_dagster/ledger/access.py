@@ -35,7 +35,7 @@ _OF_OWN_RESOURCES = "resource_id in (select r.resource_id from arcadia.resources
 _FOR_TENANTS = {
     "cloud_tenants": ("", "pg_has_role(to_regrole(role_name)::oid, 'usage')"),
     "resources": ("", "tenant_id = any (array(select t.tenant_id from arcadia.cloud_tenants t))"),
-    "resource_names": ("", _OF_OWN_RESOURCES),
+    "other_names": ("", _OF_OWN_RESOURCES),
     # Where it was before, and whose, is not the tenant's to know.
     "cloud_resource_events": ("", f"not changes ?| array['project', 'tenant'] and {_OF_OWN_RESOURCES}"),
     "cloud_cost_lines": (

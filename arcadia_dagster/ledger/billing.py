@@ -715,8 +715,7 @@ select distinct r.resource_id, r.account_id
          where invoice_uuid <> :invoice_uuid and started_at < (select max(started_at) from billed_line)
            and not exists (select from arcadia.cloud_invoices where invoice_uuid = :invoice_uuid and status = 'preview')
          group by kind, name_key) l
-  join arcadia.resource_names n using (name_key)
-  join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
+  join arcadia.resources_by_name r on r.name_key = l.name_key and r.account_id = :account_id and r.kind = l.kind
    and not r.billing_only and r.first_seen_at > l.since
 on conflict (resource_id) do update set account_id = excluded.account_id
 """

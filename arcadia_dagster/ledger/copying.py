@@ -8,9 +8,9 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar, cast
 
+import msgspec
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.copy import LibpqWriter
 from psycopg.waiting import Wait
 from sqlalchemy import Connection
 
@@ -29,71 +29,62 @@ def driver(conn: Connection) -> psycopg.Connection:
 
 
 @contextmanager
-def copying(conn: Connection, statement: str, meanwhile: Callable[[], bool] = lambda: False) -> Iterator[psycopg.Copy]:
-    """The driver's COPY in this connection's transaction, by a statement `copy ... from stdin`; `meanwhile` as in `copy_rows`."""
-    with driver(conn).cursor() as cursor:
-        writer = LibpqWriter(cursor)
-        writer.connection = _Busy(writer.connection, meanwhile)  # type: ignore[assignment]
-        with cursor.copy(statement.encode(), writer=writer) as copy:
-            yield copy
+def copying(conn: Connection, statement: str) -> Iterator[psycopg.Copy]:
+    """The driver's COPY in this connection's transaction, by a statement `copy ... from stdin`."""
+    with driver(conn).cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        yield copy
 
 
-class _Busy:
-    """The driver's connection, which does other work while it would only wait for the server."""
+@contextmanager
+def busy(conn: Connection, work: Callable[[], bool]) -> Iterator[None]:
+    """While this connection would only wait for the server, `work` does a piece of something else, and says whether there is more.
 
-    def __init__(self, connection: psycopg.Connection, meanwhile: Callable[[], bool]) -> None:
-        self._connection = connection
-        self._meanwhile = meanwhile
-        self._problem: BaseException | None = None
+    What it raises ends it, and is raised at the end: in the middle of what is said to the server, the connection would be lost.
+    """
+    connection, server = driver(conn), select.poll()
+    wait_idly, problem = connection.wait, None
 
-    def wait(self, steps: PQGen[_Result]) -> _Result:
-        """As the driver's own. What the other work raises is raised when the wait is over: until then nothing can be said to the server."""
-        result = self._connection.wait(self._busily(steps))
-        if self._problem is not None:
-            problem, self._problem = self._problem, None
-            raise problem
-        return result
-
-    def _busily(self, steps: PQGen[_Result]) -> PQGen[_Result]:
-        server, ready = select.poll(), None
+    def busily(steps: PQGen[_Result]) -> PQGen[_Result]:
+        nonlocal problem, work
+        ready = None
         while True:
             try:
                 wanted = steps.send(ready)  # type: ignore[arg-type]
             except StopIteration as end:
                 return cast(_Result, end.value)
             try:
-                server.register(self._connection.fileno(), (wanted & Wait.R and select.POLLIN) | (wanted & Wait.W and select.POLLOUT))
-                while self._problem is None and not server.poll(0) and self._meanwhile():
+                server.register(connection.fileno(), (wanted & Wait.R and select.POLLIN) | (wanted & Wait.W and select.POLLOUT))
+                while not server.poll(0) and work():
                     pass
-            except BaseException as problem:  # Ctrl-C too
-                self._problem = problem
+            except BaseException as raised:  # Ctrl-C too
+                problem, work = raised, lambda: False
             ready = yield wanted
 
-
-def copy_rows(
-    conn: Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    *,
-    meanwhile: Callable[[], bool] = lambda: False,
-) -> None:
-    """COPY rows of numbers, texts, bytes, times and lists of texts into a table; rows are taken while the server writes those before.
-
-    While there is nothing to do but wait for it, `meanwhile` does a piece of other work, and says whether there is more.
-    """
-    lines = map(_line, rows)
-    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin ({FORMAT})", meanwhile) as copy:
-        while some := "".join(islice(lines, _ROWS)):
-            copy.write(some.encode())
+    connection.wait = lambda steps, *options, **more: wait_idly(busily(steps), *options, **more)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del connection.wait
+    if problem is not None:
+        raise problem
 
 
-def _line(row: Sequence[Any]) -> str:
+def copy_lines(conn: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+    """COPY rows, each a `line` of cells, into a table; they are taken while the server writes those before."""
+    lines = iter(lines)
+    with copying(conn, f"copy {table} ({', '.join(columns)}) from stdin ({FORMAT})") as copy:
+        while some := [*islice(lines, _ROWS)]:
+            some.append("")
+            copy.write("\n".join(some).encode())
+
+
+def line(row: Sequence[Any]) -> str:
+    """Numbers, texts, bytes, times and lists of texts as cells of one line. Lines joined by tabs are one with the cells of all."""
     cells = [value or _EMPTY if (kind := type(value)) is str else "" if value is None else _TEXT_OF[kind](value) for value in row]
-    line = "\t".join(cells)
-    if line.count("\t") < len(cells) and "\n" not in line and "\r" not in line and "\x01" not in line:
-        return line + "\n"
-    return "\t".join(cell if value in (None, "") else quoted(cell) for value, cell in zip(row, cells, strict=True)) + "\n"
+    together = "\t".join(cells)
+    if together.count("\t") < len(cells) and "\n" not in together and "\r" not in together and "\x01" not in together:
+        return together
+    return "\t".join(cell if value in (None, "") else quoted(cell) for value, cell in zip(row, cells, strict=True))
 
 
 def quoted(cell: str) -> str:
@@ -118,7 +109,7 @@ _TEXT_OF: Mapping[type, Callable[[Any], str]] = {
     int: str,
     Decimal: str,
     bytes: lambda value: "\\x" + value.hex(),
-    datetime: datetime.isoformat,
+    datetime: msgspec.to_builtins,  # ISO 8601
     list: array,
     tuple: array,
 }

@@ -45,7 +45,7 @@ class Fact:
 # Over a line `l`, a name `n` that it prints, and a resource `r` that has or had that name.
 FACTS = {
     "bore_name": Fact(
-        f"coalesce(n.seen_until > l.started_at, true) and coalesce(n.seen_from - {_INVOICED_WITHIN} < l.next_month, true)",
+        f"coalesce(r.seen_until > l.started_at, true) and coalesce(r.seen_from - {_INVOICED_WITHIN} < l.next_month, true)",
         "bore that name then",
         "bore another name then",
     ),
@@ -130,8 +130,8 @@ named as (
              where s.account_id = e.account_id and s.kind = 'droplet' and s.complete and s.started_at < e.occurred_at) as last_listed
       from arcadia.cloud_resource_events e
      where changes ? 'size_slug'
-       and e.resource_id in (select n.resource_id from arcadia.resource_names n
-                              where n.name_key in (select name_key from {lines} l where {BY_NAME}))
+       and e.resource_id in (select resource_id from arcadia.resources_by_name
+                              where name_key in (select name_key from {lines} l where {BY_NAME}))
 ), span_of_size as materialized (
     -- A size was given some time after the old one was last seen, and the old one was had until the new one is seen.
     select resource_id, new as size, last_listed as since, lead(occurred_at) over by_time as until from resize
@@ -148,18 +148,18 @@ named as (
            m.month_ends,
            l.started_at <= l.month + {_SLACK} or coalesce(r.provider_created_at + {_SLACK} >= l.started_at, true) as begins_free,
            l.ended_at >= m.month_ends - {_SLACK} or coalesce(r.alive_until - {_SLACK} <= l.ended_at, true) as ends_free,
-           case when n.seen_from is null and r.listed_from >= l.next_month then date_trunc('month', r.listed_from, 'UTC') end as known_from,
+           case when r.seen_from is null and r.listed_from >= l.next_month then date_trunc('month', r.listed_from, 'UTC') end as known_from,
            r.provider_created_at is null as undated
       from named l
       left join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
-      join arcadia.resource_names n on n.name_key = l.name_key
-      join (select k.resource_id, k.account_id, k.kind, k.region, k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
+      join (select k.resource_id, k.account_id, k.kind, k.name_key, k.seen_from, k.seen_until, k.region,
+                   k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
                    case when not k.billing_only then k.first_seen_at end as listed_from,
                    case when k.deleted_at is null and k.stale_strike_count = 0 then greatest(k.last_seen_at, s.started_at)
                         else least(k.last_seen_at, k.deleted_at) end as alive_until
-              from arcadia.resources k
+              from arcadia.resources_by_name k
               left join arcadia.listings s on s.account_id = k.account_id and s.kind = k.kind) r
-        on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = l.kind
+        on r.name_key = l.name_key and r.account_id = :account_id and r.kind = l.kind
       left join (select distinct resource_id from resize) z on z.resource_id = r.resource_id
      cross join lateral (select coalesce(i.covers_until - interval '1 day', l.next_month) as month_ends) m
     offset 0
@@ -219,9 +219,8 @@ _QUICK = f"""
 _ODD = """
 with of_several as (
     select unnest(array_agg(resource_id)) as resource_id
-      from (select distinct resource_id from quick) q join arcadia.resources r using (resource_id)
-      join arcadia.resource_names n using (resource_id)
-     group by r.kind, n.name_key having count(*) > 1
+      from (select distinct resource_id from quick) q join arcadia.resources_by_name r using (resource_id)
+     group by r.kind, r.name_key having count(*) > 1
 ), shared as (
     select line from quick where fits and resource_id in (select resource_id from of_several) group by line having count(*) > 1
 ), not_easy as (
@@ -609,18 +608,17 @@ with recursive billed as (
      cross join lateral (select kind, name_key from arcadia.cloud_cost_lines l
                           where l.invoice_uuid = i.invoice_uuid and {BY_NAME} offset 0) l
 ), reached (kind, name_key, ever) as (
-    select r.kind, n.name_key, true
-      from stale_name join arcadia.resources r using (resource_id) join arcadia.resource_names n using (resource_id)
+    select r.kind, r.name_key, true from stale_name join arcadia.resources_by_name r using (resource_id)
     union
     select kind, name_key, invoice_uuid is null from unsettled
     union
-    select r.kind, other.name_key, reached.ever
-      from reached
-      join arcadia.resource_names n on n.name_key = reached.name_key
-      join arcadia.resources r on r.resource_id = n.resource_id and r.account_id = :account_id and r.kind = reached.kind
-      join arcadia.resource_names other on other.resource_id = r.resource_id
+    select other.kind, other.name_key, reached.ever
+      from reached  -- offset 0: looked up name by name, as the planner would read all resources for one
+     cross join lateral (select resource_id from arcadia.resources_by_name
+                          where name_key = reached.name_key and account_id = :account_id and kind = reached.kind offset 0) r
+     cross join lateral (select kind, name_key from arcadia.resources_by_name where resource_id = r.resource_id offset 0) other
      -- The nodes of a pool bear one name after the other: it leads to all that ever were, of which one invoice bills few.
-     where reached.ever or (r.kind, other.name_key) in (select kind, name_key from billed)
+     where reached.ever or (other.kind, other.name_key) in (select kind, name_key from billed)
 )
 select kind, name_key, bool_or(ever) from reached group by kind, name_key
 """
@@ -674,7 +672,7 @@ def explain(conn: Connection, line_id: int) -> Explanation | None:
     facts = {**FACTS, **NEIGHBOUR_FACTS, **_PAIR_FACTS}
     namesakes = stored_lines(
         "invoice_uuid = :invoice_uuid and kind = :kind and (name_key = :name_key or name_key in (select o.name_key"
-        " from arcadia.resource_names n join arcadia.resource_names o using (resource_id) where n.name_key = :name_key))"
+        " from arcadia.resources_by_name n join arcadia.resources_by_name o using (resource_id) where n.name_key = :name_key))"
     )
     name_key = conn.execute(
         text("select name_key from arcadia.cloud_cost_lines where line_id = :line_id"), {"line_id": line_id}

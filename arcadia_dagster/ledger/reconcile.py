@@ -18,7 +18,7 @@ from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.kinds import EDITION, Kind, Resource, Sightings, kind_named
-from arcadia_dagster.ledger.copying import array, copy_rows, driver
+from arcadia_dagster.ledger.copying import array, busy, copy_lines, driver, line
 from arcadia_dagster.ledger.tables import resources
 
 STRIKES = 3
@@ -195,7 +195,7 @@ def reconcile(
         counts["discovered"] = _write_new(conn, run, things, new)
         if counts["discovered"] + counts["restored"] >= MANY_ROWS:
             conn.execute(text("set local default_statistics_target = 10"))  # a rough idea will do until the server looks for itself
-            conn.execute(text(f"analyze arcadia.resources ({_COMPARED}), arcadia.resource_names"))
+            conn.execute(text(f"analyze arcadia.resources ({_COMPARED})"))
         error = error or things.error
         complete = error is None
         struck: list[int] = []
@@ -223,7 +223,9 @@ def reconcile(
 
 # So many items are looked up at a time, and so many rows.
 _BATCH = 5000
-_PIECE = 100  # of the next new ones, so many are read at a time while the server is busy with those before
+# While the server is busy with new ones, the next are read in such pieces, and so many at most.
+_PIECE = 100
+_AHEAD = 10_000
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
 _COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
 
@@ -287,9 +289,9 @@ def _newest_listing(conn: Connection, run: SyncRun) -> _Newest:
 
 class _Seen(NamedTuple):
     item: Resource
-    attrs: bytes  # JSON
-    digest: bytes | None  # of what it was read of
+    cells: str  # a line of what is in `_READ`
     fingerprint: bytes
+    digest: bytes | None  # of what it was read of
 
 
 class _Things:
@@ -316,18 +318,10 @@ class _Things:
                 yield seen
 
 
-def _seen(item: Resource, digest: bytes | None) -> _Seen:
-    attrs = _encoder.encode(item.attrs)
-    return _Seen(item, attrs, digest, _fingerprint(msgspec.structs.replace(item, attrs=msgspec.Raw(attrs))))
-
-
-def _fingerprint(item: Resource) -> bytes:
-    return hashlib.blake2b(_encoder.encode(item), digest_size=16).digest()
-
-
 # What a row of `resources` takes over from a listing.
 _STATE = (
     "name",
+    "name_key",
     "region",
     "status",
     "tags",
@@ -340,6 +334,28 @@ _STATE = (
     "fingerprint",
     "item_digest",
 )
+_READ = ("provider_id", *_STATE)
+
+
+def _seen(item: Resource, digest: bytes | None) -> _Seen:
+    meant = line(
+        (
+            item.provider_id,
+            item.name,
+            name_key(item.name),
+            item.region,
+            item.status,
+            item.tags,
+            item.attrs,
+            item.monthly_price,
+            item.own_project_id,
+            item.parent_kind,
+            item.parent_provider_id,
+            item.provider_created_at,
+        )
+    )
+    fingerprint = hashlib.sha256(meant.encode()).digest()[:16]
+    return _Seen(item, f"{meant}\t{line((fingerprint, digest))}", fingerprint, digest)
 
 
 def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], things: _Things, counts: dict[str, int]) -> None:
@@ -401,72 +417,46 @@ def _looks_alike(row: Any, digest: bytes | None) -> bool:
     return digest is not None and digest == row.lookalike and not row.gone and not row.stale_strike_count
 
 
-def _state(one: _Seen) -> tuple[Any, ...]:
-    item = one.item
-    return (
-        item.name,
-        item.region,
-        item.status,
-        item.tags,
-        one.attrs.decode(),
-        item.monthly_price,
-        item.own_project_id,
-        item.parent_kind,
-        item.parent_provider_id,
-        item.provider_created_at,
-        one.fingerprint,
-        one.digest,
-    )
-
-
 # So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
 MANY_ROWS = 1000
 
 
 def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) -> int:
-    """Enter these; returns how many that are. Things are read while the server ends what it does with those before them."""
-    account, at = str(run.account_id), run.started_at.isoformat()
-    columns = ("resource_id", "account_id", "kind", "provider_id", *_STATE, "first_seen_at", "last_seen_at")
-    name, entered = columns.index("name"), 0
+    """Enter these; returns how many that are. Things are read while the server is busy with those before them."""
+    columns = ("resource_id", "account_id", "kind", *_READ, "first_seen_at", "last_seen_at")
+    before, after = f"\t{line((run.account_id, run.kind))}\t", f"\t{line((run.started_at, run.started_at))}"
     # No more than a row is kept of what has been read: many thousand objects would be looked through for garbage again and again.
-    seen = ([None, account, run.kind, one.item.provider_id, *_state(one), at, at] for one in things.read(ids))
-    rows: list[list[Any]] = []
+    lines = (before + one.cells + after for one in things.read(ids))
+    ahead: list[str] = []
+    entered = 0
 
     def read_ahead() -> bool:
-        before = len(rows)
-        rows.extend(islice(seen, min(_PIECE, _BATCH - before)))
-        return len(rows) > before
+        had = len(ahead)
+        ahead.extend(islice(lines, min(_PIECE, _AHEAD - had)))
+        return len(ahead) > had
 
-    rows.extend(islice(seen, _BATCH))
-    while rows:
-        # The ids are drawn first, so that every table is written as it will be, and nothing is looked for again among all that is there.
-        drawn = conn.execute(
-            text(
-                "select nextval(ids)::text from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids"
-                " offset 0) s cross join generate_series(1, :new)"
-            ),
-            {"new": len(rows)},
-        ).scalars()
-        new = rows.copy()
-        rows.clear()
-        for row, row_id in zip(new, drawn, strict=True):
-            row[0] = row_id
-        copy_rows(conn, "arcadia.resources", columns, new, meanwhile=read_ahead)
-        with driver(conn).pipeline(), driver(conn).cursor() as cursor:
-            new_ids, names = array([row[0] for row in new]), [row[name] for row in new]
+    def next_batch() -> list[str]:
+        ahead.extend(islice(lines, max(_BATCH - len(ahead), 0)))
+        batch = ahead[:_BATCH]
+        del ahead[:_BATCH]
+        return batch
+
+    with busy(conn, read_ahead), driver(conn).cursor() as cursor:
+        while new := next_batch():
+            # The ids are drawn first, so that each table is written as it will be, and nothing is looked for among all that is there.
             cursor.execute(
-                "insert into arcadia.resource_names (resource_id, name_key, name)"
-                " select * from unnest(%s::bigint[], %s::text[], %s::text[])",
-                (new_ids, array([*map(name_key, names)]), array(names)),
+                "select array_agg(nextval(ids)::text) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass"
+                " as ids offset 0) s cross join generate_series(1, %s)",
+                (len(new),),
             )
+            drawn: list[str] = cursor.fetchall()[0][0]
+            copy_lines(conn, "arcadia.resources", columns, map(str.__add__, drawn, new))
             cursor.execute(
                 "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
                 " select unnest(%s::bigint[]), %s, %s, 'discovered', %s",
-                (new_ids, run.account_id, run.sync_run_id, run.started_at),
+                (array(drawn), run.account_id, run.sync_run_id, run.started_at),
             )
-            while read_ahead():
-                pass
-        entered += len(new)
+            entered += len(new)
     return entered
 
 
@@ -475,27 +465,28 @@ def _write_changed(conn: Connection, run: SyncRun, changed: list[tuple[_Seen, An
     if not changed:
         return
     kind = kind_named(run.kind)
-    rows: list[tuple[Any, ...]] = []
-    renamed: list[tuple[int, str]] = []
+    lines: list[str] = []
+    renamed = False
     before = _states(conn, [row.resource_id for _, row in changed])
     for one, row in changed:
         changes = _difference(before[row.resource_id], one.item)
         event = "restored" if row.gone else _event(kind, changes)
-        if event == "drift_detected" and bytes(row.fingerprint or b"") == _fingerprint(placeholder(one.item.provider_id)):
+        if event == "drift_detected" and not _difference(before[row.resource_id], placeholder(one.item.provider_id)):
             event = "updated"  # nothing drifted: no more than a URN was known
         if event is not None:
             counts["restored" if row.gone else "updated"] += 1
-        rows.append((row.resource_id, *_state(one), event, _encoder.encode(changes).decode()))
-        if row.gone or "name" in changes:
-            renamed.append((row.resource_id, one.item.name))
+        lines.append(f"{row.resource_id}\t{one.cells}\t{line((event, _encoder.encode(changes).decode()))}")
+        renamed = renamed or row.gone or "name" in changes
 
     conn.execute(
         text(
-            f"create temp table staged on commit drop as select resource_id, {', '.join(_STATE)}, ''::text as event,"
+            f"create temp table staged on commit drop as select resource_id, {', '.join(_READ)}, ''::text as event,"
             " '{}'::jsonb as changes from arcadia.resources with no data"
         )
     )
-    copy_rows(conn, "staged", ("resource_id", *_STATE, "event", "changes"), rows)
+    copy_lines(conn, "staged", ("resource_id", *_READ, "event", "changes"), lines)
+    if renamed:
+        _rename(conn, run)
     conn.execute(
         text(
             f"update arcadia.resources r set {', '.join(f'{column} = s.{column}' for column in _STATE)},"
@@ -512,34 +503,29 @@ def _write_changed(conn: Connection, run: SyncRun, changed: list[tuple[_Seen, An
         {"account_id": run.account_id, "sync_run_id": run.sync_run_id, "seen_at": run.started_at},
     )
     conn.execute(text("drop table staged"))
-    _rename(conn, run, renamed)
 
 
-def _rename(conn: Connection, run: SyncRun, renamed: list[tuple[int, str]]) -> None:
-    """A name was given some time after the old one was last seen, and the old one was borne until the new one is seen."""
-    if not renamed:
-        return
-    ids, names = zip(*renamed, strict=True)
+def _rename(conn: Connection, run: SyncRun) -> None:
+    """Keep the names that those in `staged` have had until now.
+
+    A name was given some time after the old one was last seen, and the old one was borne until the new one is seen. One that was borne
+    before is as old as it was.
+    """
     conn.execute(
         text(
-            "with given as materialized (select * from unnest(cast(:ids as bigint[]), cast(:keys as text[]), cast(:names as text[]))"
-            " as g (resource_id, name_key, name)),"
-            " named as (insert into arcadia.resource_names as n (resource_id, name_key, name, seen_from)"
-            " select resource_id, name_key, name, case when exists (select from arcadia.resource_names o"
-            " where o.resource_id = given.resource_id) then (select started_at from arcadia.listings"
-            " where account_id = :account_id and kind = :kind) end from given"
-            " on conflict (resource_id, name_key) do update set name = excluded.name, seen_until = null)"
-            " update arcadia.resource_names n set seen_until = :seen_at from given g"
-            " where n.resource_id = g.resource_id and n.name_key <> g.name_key and n.seen_until is null"
+            "with renamed as materialized (select r.resource_id, s.name_key, r.name_key as old_key, r.name as old, r.name_seen_from"
+            " from staged s join arcadia.resources r using (resource_id) where s.name_key <> r.name_key),"
+            " left_behind as (insert into arcadia.other_names (resource_id, name_key, name, seen_from, seen_until)"
+            " select resource_id, old_key, old, name_seen_from, :seen_at from renamed),"
+            " ended as (update arcadia.other_names o set seen_until = :seen_at from staged s"
+            " where o.resource_id = s.resource_id and o.name_key <> s.name_key and o.seen_until is null),"
+            " again as (delete from arcadia.other_names o using renamed n"
+            " where o.resource_id = n.resource_id and o.name_key = n.name_key returning o.resource_id, o.seen_from)"
+            " update arcadia.resources r set name_seen_from = case when again.resource_id is null then (select started_at"
+            " from arcadia.listings where account_id = :account_id and kind = :kind) else again.seen_from end"
+            " from renamed n left join again using (resource_id) where r.resource_id = n.resource_id"
         ),
-        {
-            "ids": [*ids],
-            "keys": [*map(name_key, names)],
-            "names": [*names],
-            "account_id": run.account_id,
-            "kind": run.kind,
-            "seen_at": run.started_at,
-        },
+        {"account_id": run.account_id, "kind": run.kind, "seen_at": run.started_at},
     )
 
 
@@ -588,7 +574,7 @@ def _states(conn: Connection, resource_ids: list[int]) -> dict[int, dict[str, An
     )
     with driver(conn).cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(query, (resource_ids,)).fetchall()
-    return {row["resource_id"]: {**row, "attrs": _decoder.decode(row["attrs"])} for row in rows}
+    return {row["resource_id"]: row for row in rows}
 
 
 _FIELDS = ("name", "region", "status", "monthly_price", "parent_kind", "parent_provider_id", "provider_created_at")
@@ -598,8 +584,9 @@ def _difference(before: Mapping[str, Any], after: Resource) -> dict[str, dict[st
     """field -> {before, after} of what changed. The project is left out: attribution says in which project a resource really is."""
     pairs = {name: (before[name], getattr(after, name)) for name in _FIELDS}
     pairs["tags"] = (sorted(before["tags"]), sorted(after.tags))
-    for name in sorted({*before["attrs"], *after.attrs}):
-        pairs[name] = (before["attrs"].get(name), after.attrs.get(name))
+    attrs_before, attrs_after = _decoder.decode(before["attrs"]), _decoder.decode(after.attrs)
+    for name in sorted({*attrs_before, *attrs_after}):
+        pairs[name] = (attrs_before.get(name), attrs_after.get(name))
     return {name: {"before": old, "after": new} for name, (old, new) in pairs.items() if _differ(old, new)}
 
 
@@ -636,23 +623,33 @@ def admit_billed(conn: Connection, account_id: int, billed: str) -> None:
 with life as (
     select kind, provider_id, min(started_at) as born, max(ended_at) as died,
            (array_agg(name order by ended_at desc, name))[1] as name,
+           (array_agg(name_key order by ended_at desc, name))[1] as name_key,
            (array_agg(region order by ended_at desc, region))[1] as region
       from {billed} group by kind, provider_id
+), known as (
+    select r.resource_id, r.name_key, r.name
+      from life join arcadia.resources r on r.account_id = :account_id and r.kind = life.kind and r.provider_id = life.provider_id
 ), entered as (
-    insert into arcadia.resources as r (account_id, kind, provider_id, name, region, provider_created_at, first_seen_at,
+    insert into arcadia.resources as r (account_id, kind, provider_id, name, name_key, region, provider_created_at, first_seen_at,
                                         last_seen_at, deleted_at, billing_only)
-    select :account_id, kind, provider_id, name, region, born, now(), now(), died, true from life order by kind, provider_id
+    select :account_id, kind, provider_id, name, name_key, region, born, now(), now(), died, true from life order by kind, provider_id
     on conflict (account_id, kind, provider_id) do update
        set provider_created_at = least(r.provider_created_at, excluded.provider_created_at),
            name = case when excluded.deleted_at >= r.deleted_at then excluded.name else r.name end,
+           name_key = case when excluded.deleted_at >= r.deleted_at then excluded.name_key else r.name_key end,
            deleted_at = greatest(r.deleted_at, excluded.deleted_at)
      where r.billing_only and (excluded.provider_created_at < r.provider_created_at or excluded.deleted_at > r.deleted_at)
-    returning resource_id, kind, provider_id, xmax = 0 as is_new
+    returning resource_id, kind, provider_id, name_key, xmax = 0 as is_new
 ), named as (
-    insert into arcadia.resource_names (resource_id, name_key, name)
-    select distinct on (e.resource_id, b.name_key) e.resource_id, b.name_key, b.name
-      from entered e join {billed} b using (kind, provider_id) order by e.resource_id, b.name_key, b.name
+    insert into arcadia.other_names (resource_id, name_key, name)
+    select distinct on (e.resource_id, n.name_key) e.resource_id, n.name_key, n.name
+      from entered e
+     cross join lateral (select b.name_key, b.name from {billed} b where b.kind = e.kind and b.provider_id = e.provider_id
+                         union all select k.name_key, k.name from known k where k.resource_id = e.resource_id) n
+     where n.name_key <> e.name_key order by e.resource_id, n.name_key, n.name
     on conflict do nothing
+), has_become_its_own as (
+    delete from arcadia.other_names o using entered e where o.resource_id = e.resource_id and o.name_key = e.name_key
 )
 insert into arcadia.cloud_resource_events (resource_id, account_id, event, changes, occurred_at)
 select resource_id, :account_id, 'discovered', :changes, now() from entered where is_new

@@ -109,6 +109,12 @@ resources = Table(
     Column("kind", Text, nullable=False),
     Column("provider_id", Text, nullable=False),
     Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False, comment="The name as names are compared: case-folded, white space collapsed"),
+    Column(
+        "name_seen_from",
+        _time,
+        comment="When its old name was last seen; NULL: its first name, borne since its creation as far as is known",
+    ),
     Column("region", Text),
     Column("status", Text),
     Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
@@ -151,6 +157,8 @@ resources = Table(
         postgresql_where=text("deleted_at is null"),
         postgresql_include=["provider_id", "item_digest", "stale_strike_count"],
     ),
+    Index(None, "name_key"),
+    Index("resources_project_name_idx", "name", postgresql_where=text("kind = 'project'")),  # an invoice says no more of a project
     # Each page and each mart looks up the projects of its rows.
     Index("resources_projects_idx", "resource_id", postgresql_where=text("kind = 'project'")),
     CheckConstraint("stale_strike_count between 0 and 3", name="strikes"),
@@ -169,19 +177,17 @@ item_lookalikes = Table(
     comment="The last item of a resource that looked otherwise than what its row was written from, and read the same",
 )
 
-resource_names = Table(
-    "resource_names",
+other_names = Table(
+    "other_names",
     metadata,
     Column("resource_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("name_key", Text, primary_key=True, comment="Case-folded, white space collapsed"),
+    Column("name_key", Text, primary_key=True, comment="Like the one in resources"),
     Column("name", Text, nullable=False),
-    Column(
-        "seen_from", _time, comment="When its old name was last seen; NULL: its first name, borne since its creation as far as is known"
-    ),
-    Column("seen_until", _time, comment="When another name was first seen; NULL: its name today, or the last it had"),
+    Column("seen_from", _time, comment="Like name_seen_from in resources"),
+    Column("seen_until", _time, comment="When another name was first seen; NULL: one of several that invoices give it"),
     Index(None, "name_key"),
     Index(None, "name"),
-    comment="Every name a resource ever had",
+    comment="Every name a resource ever had, beside the one in resources; read all through resources_by_name",
 )
 
 rematch_queue = Table(

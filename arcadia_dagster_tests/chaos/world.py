@@ -224,7 +224,7 @@ CONTENTS = {
         select kind, provider_id, name, region, status, tags, attrs::text, monthly_price, own_project_id, parent_kind,
                parent_provider_id, provider_created_at, billing_only, encode(fingerprint, 'hex') from arcadia.resources""",
     "strikes": "select kind, provider_id, stale_strike_count, deleted_at is not null from arcadia.resources",
-    "names": "select r.kind, r.provider_id, n.name, n.seen_until is null from arcadia.resource_names n join arcadia.resources r"
+    "names": "select r.kind, r.provider_id, n.name, n.seen_until is null from arcadia.resources_by_name n join arcadia.resources r"
     " using (resource_id)",
     "projects": """
         select r.kind, r.provider_id, p.provider_id as project, r.attribution_source, r.tenant_id from arcadia.resources r

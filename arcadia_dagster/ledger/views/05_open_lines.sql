@@ -23,8 +23,8 @@ begin
                           left join arcadia.resources r on r.resource_id = (c ->> 'resource_id')::bigint)
                     else (
                         select case when count(*) = count(p.tenant_id) and min(p.tenant_id) = max(p.tenant_id) then min(p.tenant_id) end
-                          from arcadia.resource_names n join arcadia.resources p on p.resource_id = n.resource_id
-                         where n.name = l.project_name and p.account_id = l.account_id and p.kind = 'project')
+                          from arcadia.resources_by_name p
+                         where p.name = l.project_name and p.account_id = l.account_id and p.kind = 'project')
                     end, fallback.tenant_id)
       into tenant
       from arcadia.cloud_cost_lines l join arcadia.cloud_tenants fallback on fallback.is_fallback

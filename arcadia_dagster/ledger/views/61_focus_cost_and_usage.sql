@@ -127,10 +127,10 @@ select null::jsonb as "AllocatedMethodDetails",
                     ('tor', 'Toronto')) as city (code, name)
          on city.code = substring(x.region from '^([a-z]{3})[0-9]*$')
   -- The invoice names a project, as it was called then. Of several that ever bore that name, the one that the resource is in.
-  left join (select o.account_id, n.name, array_agg(o.resource_id) as projects
-               from arcadia.resource_names n join arcadia.resources o on o.resource_id = n.resource_id
-              where o.kind = 'project'
-              group by o.account_id, n.name) as named
+  left join (select account_id, name, array_agg(resource_id) as projects
+               from arcadia.resources_by_name
+              where kind = 'project'
+              group by account_id, name) as named
          on named.account_id = l.account_id and named.name = l.invoiced_project
   left join arcadia.resources project
          on project.resource_id = case when l.cloud_project_id = any(named.projects) then l.cloud_project_id
