@@ -4,6 +4,7 @@ The address is read from the environment in every process that opens the instanc
 the arguments of Dagster's child processes. Needs DAGSTER_POSTGRES_URL, ARCADIA_DATABASE_URL or neither, alike in all of them.
 """
 
+import logging
 import math
 import os
 import threading
@@ -154,6 +155,8 @@ class LedgerStorage(DagsterPostgresStorage):
         # More are opened for threads that ask at the same time, and closed again.
         engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1)
         _replace_what_has_ended(engine)
+        # Of a connection that was lost the pool shows at length why it cannot be reset, and connects anew.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine
