@@ -16,8 +16,8 @@ from arcadia_dagster.demo import items
 from arcadia_dagster.demo.showcase import showcase_account
 from arcadia_dagster.digitalocean.client import Client, Listing, Paging
 from arcadia_dagster.digitalocean.inventory import Reading
-from arcadia_dagster.digitalocean.items import Items, NewItems
-from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.digitalocean.items import Items, NewItems, decode_item
+from arcadia_dagster.digitalocean.kinds import KINDS, reader
 from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.reconcile import Changes, Recalled, _seen, begin, placeholder, recall, reconcile
@@ -315,7 +315,56 @@ def test_a_character_that_no_text_may_hold_is_refused_wherever_it_stands(kind):
                 read = KINDS[kind].read(item)
             except ValueError:
                 continue
-            assert not any("\0" in one for one in texts(msgspec.structs.asdict(read))), (outer, last, value)
+            kept = {**msgspec.structs.asdict(read), "attrs": json.loads(read.attrs)}
+            assert not any("\0" in one for one in texts(kept)), (outer, last, value)
+
+
+def sample(kind):
+    """An item with something at each path that the kind reads, and two objects in each list on the way there."""
+    item = {}
+    for path in filter(None, (*kind.fields, kind.tags, *kind.attrs)):
+        objects = [item]
+        *outer, last = path.split(".")
+        for step in outer:
+            name = step.removesuffix("[]")
+            inner = [one.setdefault(name, [{}, {}] if step.endswith("[]") else {}) for one in objects]
+            objects = [one for each in inner for one in (each if isinstance(each, list) else [each])]
+        for number, one in enumerate(objects):
+            said = {
+                kind.created: "2026-01-01T00:00:00Z",
+                kind.monthly_price: 5,
+                kind.tags: ["k8s:4b6b2c9e-8d3e-4c55-9a53-0f1c3f4a7d10", "a"],
+            }
+            one[last] = said.get(path, f"{path} {9 - number}")
+    return item
+
+
+SHOWN = {**{kind.name: sample(kind) for kind in KINDS.values() if kind.path}, **KEPT}
+
+
+def outcome(read, item):
+    try:
+        return read(item)
+    except ValueError as problem:
+        return str(problem)
+
+
+@settings(max_examples=400, deadline=None)
+@given(kind=st.sampled_from(sorted(SHOWN)), edits=st.lists(st.tuples(st.integers(0, 10_000), VALUES, st.booleans()), max_size=3))
+def test_the_json_of_an_item_reads_as_the_item(kind, edits):
+    item = copy.deepcopy(SHOWN[kind])
+    for place, value, away in edits:
+        paths = places(item) or [("name",)]
+        *outer, last = paths[place % len(paths)]
+        inside = item
+        for step in outer:
+            inside = inside[step]
+        if away and item:
+            del inside[last]
+        else:
+            inside[last] = copy.deepcopy(value)
+    content = json.dumps(item).encode()
+    assert outcome(reader(KINDS[kind]), content) == outcome(KINDS[kind].read, decode_item(content))
 
 
 def test_items_that_were_put_aside_are_those_that_came():

@@ -631,7 +631,7 @@ MUTANTS = [
     ("a.kind = l.kind and a.provider_id", "a.provider_id", test_one_number_in_two_kinds_is_two_things),
     ("a.account_id = :account_id and", "", test_one_number_in_two_accounts_is_two_things),
     ("r.name_key = l.name_key", "r.name_key = l.name_key and r.seen_until is null", test_a_name_borne_before_still_matches),
-    ("from arcadia.resources k", "from (select * from arcadia.resources where deleted_at is null) k",
+    ("from arcadia.resources_by_name k", "from (select * from arcadia.resources_by_name where deleted_at is null) k",
      test_a_tombstone_matches_what_it_was_billed_for),
     ("(j.same_size or not coalesce(c.any_same_size, false))", "true", test_size_breaks_a_tie_but_is_never_required),
     ("(j.same_size or not coalesce(c.any_same_size, false))", "j.same_size", test_two_equally_good_candidates_are_ambiguous_and_listed),

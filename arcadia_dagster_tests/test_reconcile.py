@@ -251,10 +251,27 @@ def test_up_to_ten_or_up_to_thirty_percent_go_without_asking(engine, listing, al
     assert listing(crowd[gone:]).deleted == gone
 
 
+def names(engine):
+    """Name -> since when and until when it is known to have been borne."""
+    borne = rows(engine, "select name, seen_from, seen_until from arcadia.resources_by_name")
+    assert len({row.name for row in borne}) == len(borne)
+    return {row.name: (row.seen_from, row.seen_until) for row in borne}
+
+
 def test_every_name_ever_borne_is_kept(engine, listing):
-    listing([droplet(1, name="Alpha")])
-    listing([droplet(1, name="beta")])
-    assert {row.name for row in rows(engine, "select name from arcadia.resources_by_name")} == {"Alpha", "beta"}
+    times = []
+
+    def renamed(name):
+        assert listing([droplet(1, name=name)]).seen == 1
+        times.append(rows(engine, "select max(started_at) as at from arcadia.listings")[0].at)
+        return names(engine)
+
+    assert renamed("Alpha") == {"Alpha": (None, None)}
+    assert renamed("beta") == {"Alpha": (None, times[1]), "beta": (times[0], None)}
+    assert renamed("BETA") == {"Alpha": (None, times[1]), "BETA": (times[0], None)}  # the same name, spelled otherwise
+    assert renamed("alpha") == {"alpha": (None, None), "BETA": (times[0], times[3])}  # one that it had before
+    assert renamed("BETA") == {"alpha": (None, times[4]), "BETA": (times[0], None)}
+    assert one(engine).name == "BETA"
 
 
 def test_two_reconciles_at_once_act_one_after_the_other(engine, account):
@@ -354,6 +371,36 @@ def test_a_billed_ghost_that_inventory_sees_after_all_is_restored(engine, accoun
     assert [event for event, _ in events(engine)] == ["discovered"]
     assert listing([droplet(1)]).restored == 1
     assert (one(engine).state, one(engine).deleted_at) == ("active", None)
+
+
+def billed(engine, account, *lines):
+    """Invoice lines of a thing that nobody has seen: its name, and the month of 2020 that is billed."""
+    with engine.begin() as conn:
+        conn.execute(text(BILLED.replace("'Ghost' as name, 'ghost' as name_key", "'' as name, '' as name_key") + " limit 0"))
+        for name, month in lines:
+            line = {
+                "name": name,
+                "key": name.lower(),
+                "from": datetime(2020, month, 1, tzinfo=UTC),
+                "to": datetime(2020, month, 9, tzinfo=UTC),
+            }
+            conn.execute(text("insert into billed values ('droplet', '1', :name, :key, null, :from, :to)"), line)
+        admit_billed(conn, account, "billed")
+
+
+def test_a_ghost_has_the_name_of_its_last_line_and_all_others_beside(engine, account, listing):
+    billed(engine, account, ("old", 3), ("New", 4))
+    assert (one(engine).name, names(engine)) == ("New", dict.fromkeys(["old", "New"], (None, None)))
+    billed(engine, account, ("older", 2))
+    assert (one(engine).name, names(engine)) == ("New", dict.fromkeys(["older", "old", "New"], (None, None)))
+    billed(engine, account, ("old", 5))
+    assert (one(engine).name, names(engine)) == ("old", dict.fromkeys(["older", "old", "New"], (None, None)))
+    billed(engine, account, ("new", 5))  # no news: neither before nor after what was billed
+    assert names(engine).keys() == {"older", "old", "New"}
+    # It is there after all, by one of these names: then it no longer bears the others.
+    assert listing([droplet(1, name="new")]).restored == 1
+    (now,) = {until for _, until in names(engine).values()} - {None}
+    assert names(engine) == {"older": (None, now), "old": (None, now), "new": (None, None)}
 
 
 def test_an_invoice_and_a_listing_that_tell_of_a_thing_at_once_take_turns(engine, account, listing):

@@ -106,3 +106,31 @@ def test_a_ledger_of_every_release_is_brought_up_with_all_that_is_in_it(engine, 
     rematch(upgraded, again.id)
     assert [line.match_status for line in again.lines()] == [line.match_status for line in books.lines()]
     upgraded.dispose()
+
+
+def test_a_name_that_was_kept_in_another_spelling_is_found_all_the_same(empty_database_url):
+    old = create_engine(make_url(empty_database_url))
+    with old.begin() as conn:
+        conn.execute(text("create schema arcadia"))
+        command.upgrade(alembic_config(conn), "0014")
+        for statement in (
+            "insert into arcadia.cloud_accounts (team_uuid, name) values ('t', 't')",
+            "insert into arcadia.resources (account_id, kind, provider_id, name, first_seen_at, last_seen_at)"
+            " select account_id, 'droplet', '1', 'Große  Straße', now(), now() from arcadia.cloud_accounts",
+            "insert into arcadia.resource_names (resource_id, name_key, name, seen_from)"
+            " select resource_id, 'grosse strasse', 'GROSSE STRASSE', timestamptz '2026-01-01Z' from arcadia.resources",
+            "insert into arcadia.resource_names (resource_id, name_key, name, seen_until)"
+            " select resource_id, 'before', 'before', timestamptz '2026-01-02Z' from arcadia.resources",
+        ):
+            conn.execute(text(statement))
+    old.dispose()
+    upgraded = connect(make_url(empty_database_url))
+    with upgraded.connect() as conn:
+        found = conn.execute(
+            text("select name, name_key, seen_from::date::text, seen_until::date::text from arcadia.resources_by_name")
+        ).all()
+    upgraded.dispose()
+    assert {tuple(row) for row in found} == {
+        ("Große  Straße", "grosse strasse", "2026-01-01", None),
+        ("before", "before", None, "2026-01-02"),
+    }

@@ -56,7 +56,8 @@ select {", ".join(COLUMNS)}, 'unmatched', null, null, jsonb_build_object('reason
   from (select *, cast(:invoice_uuid as text) as invoice_uuid, cast(:account_id as bigint) as account_id from billed_line) l
 """
 BARE_JOIN = """
-select count(*) from arcadia.cloud_cost_lines l join arcadia.resources_by_name r on r.name_key = l.name_key and r.account_id = l.account_id and r.kind = l.kind
+select count(*) from arcadia.cloud_cost_lines l
+  join arcadia.resources_by_name r on r.name_key = l.name_key and r.account_id = l.account_id and r.kind = l.kind
 """
 
 

@@ -60,7 +60,7 @@ def read_items(file: BinaryIO) -> Iterator[Any]:
 def read_decimal(value: Any) -> Decimal | None:
     """A number, sent as one or as text; None for anything else, and for those too large or small to be meant, such as 1e999999."""
     try:
-        number = value if type(value) is Decimal else Decimal(value if type(value) is int else str(value))
+        number = Decimal(value if type(value) in (Decimal, int) else str(value))
     except InvalidOperation:
         return None
     return number if number.is_finite() and abs(number.adjusted()) <= 20 else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.items import Item
-from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Resource, Sightings
+from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Resource, Sightings, reader
 from arcadia_dagster.digitalocean.urns import parse_urn
 
 
@@ -31,14 +31,19 @@ class Reading(Sightings):
         """As of any sightings."""
         return self._items.unlike(held)
 
+    def digest(self, one: str) -> bytes | None:
+        """As of any sightings."""
+        return self._items.digest(one)
+
     def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
         """As of any sightings."""
         self._items.locate(ids)
-        item, decode, read = self._items.item, self.kind.decoder, self.kind.read
+        items, kind, read = self._items, self.kind, reader(self.kind)
 
         def thing(one: str) -> Resource:
             try:
-                return read(item(one, decode))
+                content = items.content(one)
+                return kind.read(items.item(one)) if content is None else read(content)
             except ValueError as problem:
                 sentence = f"an item of the {self.kind.name} listing cannot be read: {problem}"
                 self.error = self.error or sentence

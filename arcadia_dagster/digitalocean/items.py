@@ -83,10 +83,10 @@ class _Page:
 class Items(Collection[Item]):
     """Items distinct by their id, in the order first seen. Each look at one decodes it anew.
 
-    `digests` are of their bytes and of the fields that were added, by id.
+    `digests` are of their bytes and of the fields that were added, by id. None: it has not been worked out, see `digest`.
     """
 
-    def __init__(self, digests: Mapping[str, bytes], pages: Sequence[_Page], added: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, digests: Mapping[str, bytes | None], pages: Sequence[_Page], added: Mapping[str, Mapping[str, Any]]) -> None:
         self.digests = digests
         self._pages = pages
         self._added = added
@@ -112,24 +112,33 @@ class Items(Collection[Item]):
             if one in wanted
         }
 
-    def item(self, one: str, decode: Callable[[bytes | memoryview], Item] = decode_item) -> Item:
+    def item(self, one: str) -> Item:
         """The item of this id as objects, numbers with a fraction as Decimal. Raises ValueError for one that was not put aside."""
-        if one not in self._places:
-            self.locate(self.digests)
-        content = self._content(self._places[one])
-        if not content:
-            raise ValueError("it was as the ledger had it when the listing began, and another sync has changed that since; run again")
-        item = decode(content)
+        item = decode_item(self._content(one))
         return {**item, **self._added[one]} if one in self._added else item
 
-    def _content(self, place: int) -> bytes | memoryview:
+    def content(self, one: str) -> bytes | memoryview | None:
+        """The item of this id as it came; None where fields were added to it. Raises ValueError for one that was not put aside."""
+        return None if one in self._added else self._content(one)
+
+    def digest(self, one: str) -> bytes:
+        """The digest of the item of this id."""
+        return self.digests[one] or _digest(self._content(one))
+
+    def _content(self, one: str) -> bytes | memoryview:
         """Of items next to each other, the second look is at their whole page: that is one read for all that follow."""
+        if one not in self._places:
+            self.locate(self.digests)
+        place = self._places[one]
         page, number = place >> 32, place & 0xFFFFFFFF
         near, items = self._near
         if page == near and items is None:
             items = self._pages[page].all()
         self._near = (page, items if page == near else None)
-        return self._pages[page].item(number, self._near[1])
+        content = self._pages[page].item(number, self._near[1])
+        if not content:
+            raise ValueError("it was as the ledger had it when the listing began, and another sync has changed that since; run again")
+        return content
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -153,8 +162,8 @@ class Items(Collection[Item]):
         return Items({**self.digests, **other.digests}, [*self._pages, *other._pages], {**added, **other._added})
 
     def unlike(self, known: Mapping[str, bytes | None]) -> list[str]:
-        """The ids of those that have another digest than in `known`, or none there."""
-        return [one for one, digest in self.digests.items() if known.get(one) != digest]
+        """The ids of those that have another digest than in `known`, or none there, or none that is worked out."""
+        return [one for one, digest in self.digests.items() if digest is None or known.get(one) != digest]
 
     def only(self, ids: Collection[str]) -> "Items":
         """Those with these ids."""
@@ -163,7 +172,7 @@ class Items(Collection[Item]):
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
-        digests = {one: _hashed(self.digests[one] + _encode(given)) + _NO_LENGTH for one, given in new.items()}
+        digests = {one: _hashed(self.digest(one) + _encode(given)) + _NO_LENGTH for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
         return Items({**self.digests, **digests}, self._pages, {**self._added, **added})
 
@@ -176,7 +185,7 @@ def _hashed(content: bytes | memoryview | msgspec.Raw) -> bytes:
     return hashlib.sha256(content).digest()[:12]
 
 
-def _digest(item: msgspec.Raw | bytes) -> bytes:
+def _digest(item: msgspec.Raw | bytes | memoryview) -> bytes:
     """Its hash, and its length in four bytes, by which it is found on a page that is not decoded."""
     return _hashed(item) + len(item).to_bytes(4, "big")
 
@@ -197,14 +206,16 @@ class NewItems(Items):
     """Items as their pages arrive; all of them where `id_field` is None."""
 
     def __init__(self, id_field: str | None, *, known: Mapping[str, bytes | None] | None = None, beside: "NewItems | None" = None) -> None:
-        """The digest alone is kept of an item that has the one in `known`.
+        """The digest alone is kept of an item that has the one in `known`. Where nothing is known, digests are worked out when they are
+        asked for: not before all have been listed.
 
         `beside` names items of another reading of the same list, in whose file these are kept too.
         """
-        self._new: tuple[dict[str, bytes], list[_Page]] = ({}, [])
+        self._new: tuple[dict[str, bytes | None], list[_Page]] = ({}, [])
         super().__init__(*self._new, {})
         self._id_field = id_field
         self._known = {} if known is None else known
+        self._all_new = known is not None and not known
         self._unlike: list[str] = []
         self._spool: _Spool = _Spool() if beside is None else beside._spool
 
@@ -260,9 +271,12 @@ class NewItems(Items):
                 _identify(items, self._id_field, ids)
         finally:
             items = items[: len(ids) - cut]
-            new = [*map(_digest, items)]
+            new = [None] * len(items) if self._all_new else [*map(_digest, items)]
             known = map(self._known.get, ids[cut:])
-            kept = [*contents, *(b"" if digest == before else item for item, digest, before in zip(items, new, known, strict=True))]
+            kept = [
+                *contents,
+                *(b"" if digest == before is not None else item for item, digest, before in zip(items, new, known, strict=True)),
+            ]
             all_digests, pages = self._new
             pages.append(_Page(self._spool, kept, ids))
             all_digests.update(zip(ids, (*digests, *new), strict=True))
@@ -272,7 +286,7 @@ class NewItems(Items):
         """As of any items; where these were compared as they came, that is not done again."""
         if known is not self._known:
             return super().unlike(known)
-        return [one for one in dict.fromkeys(self._unlike) if known.get(one) != self.digests[one]]
+        return [one for one in dict.fromkeys(self._unlike) if self.digests[one] is None or known.get(one) != self.digests[one]]
 
 
 def _identify(items: Sequence[msgspec.Raw], field: str, ids: list[str]) -> None:

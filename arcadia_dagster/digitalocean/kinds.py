@@ -8,19 +8,19 @@ import functools
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, cast
 
 import msgspec
 
 from arcadia_dagster.digitalocean import documents, items
 from arcadia_dagster.digitalocean.client import Paging
 from arcadia_dagster.digitalocean.documents import read_decimal
-from arcadia_dagster.digitalocean.items import Item, decode_item, decode_number
+from arcadia_dagster.digitalocean.items import decode_item, decode_number
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="deterministic")  # one spelling for one value
 
@@ -53,7 +53,7 @@ class Sightings:
     """What a listing showed, by provider id. A thing is read when it is asked for, and need not be where its digest is known.
 
     `digests` has every id. Two things of one id with the same digest read alike by the same `EDITION` of the code; None: nothing is known
-    without reading.
+    without a look at it.
     """
 
     digests: Mapping[str, bytes | None]
@@ -70,6 +70,10 @@ class Sightings:
         """The ids of those that must be looked at, as their digest is not the one that is held of them."""
         return [one for one, digest in self.digests.items() if digest is None or held.get(one) != digest]
 
+    def digest(self, one: str) -> bytes | None:
+        """The digest of the thing of this id, which is looked at for it; None: there is none."""
+        return self.digests[one]
+
     def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:  # noqa: ARG002
         """What reads any one of these ids. It raises ValueError, with a sentence for the user, where a thing cannot be read."""
         return self._things.__getitem__
@@ -83,6 +87,9 @@ class _Together(Sightings):
     def __init__(self, some: Sightings, others: Sightings) -> None:
         self._some, self._others = some, others
         self.digests = {**dict.fromkeys(others.digests), **some.digests}
+
+    def digest(self, one: str) -> bytes | None:
+        return self._some.digest(one) if one in self._some.digests else None
 
     def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
         read_some, read_others = self._some.reader(ids), self._others.reader(ids)
@@ -136,65 +143,109 @@ class Kind:
         """The field that tells the items of its list apart."""
         return self.id if self.inner is None else self.inner_of
 
-    @property
-    def decoder(self) -> Callable[[bytes | memoryview], Item]:
-        """Decodes of an item what `read` looks at."""
-        plain = (self.id, self.label, self.region, self.status, self.tags, self.created, self.monthly_price, self.project_id)
-        return _decoder((*filter(None, (*plain, *(self.parent or ()), *self.attrs)),))
-
     def read(self, item: Mapping[str, Any]) -> Resource:
         """The item of a listing, as a Resource. Raises ValueError where the id is missing or a time cannot be read."""
-        provider_id = _text(_at(item, self.id))
-        if provider_id is None:
-            raise ValueError(f"a {self.name} without {self.id!r}")
-        parent_kind, parent_id = self.parent_kind, None
-        if self.parent is not None:
-            kind_field, id_field = self.parent
-            parent_id = _text(_at(item, id_field))
-            if kind_field is not None:
-                parent_kind = _text(_at(item, kind_field))
         tags = _tags(_at(item, self.tags))
         attrs = _pick(item, self.attrs)
         if self.in_cluster and (cluster := _cluster(tags)) is not None:
             attrs["k8s_cluster_id"] = cluster
+        return self.resource([_at(item, path) for path in self.fields], tags, spell_attrs(attrs))
+
+    @property
+    def fields(self) -> tuple[str | None, ...]:
+        """The paths to what is read of an item beside its tags and attributes."""
+        plain = (self.id, self.label, self.region, self.status, self.created, self.monthly_price, self.project_id)
+        return (*plain, *(self.parent or (None, None)))
+
+    def resource(self, fields: Sequence[Any], tags: tuple[str, ...], attrs: str) -> Resource:
+        """The Resource with what was found at the paths of `fields`, these tags and attributes. Raises ValueError as `read` does."""
+        id_, label, region, status, created, monthly_price, project_id, parent_kind, parent_id = fields
+        provider_id = _text(id_)
+        if provider_id is None:
+            raise ValueError(f"a {self.name} without {self.id!r}")
+        parent = _text(parent_id)
         return Resource(
             provider_id=provider_id,
-            name=_text(_at(item, self.label)) or provider_id,
-            region=_region(_at(item, self.region)),
-            status=_text(_at(item, self.status)),
+            name=_text(label) or provider_id,
+            region=_region(region),
+            status=_text(status),
             tags=tags,
-            attrs=spell_attrs(attrs),
-            monthly_price=_price(_at(item, self.monthly_price), in_cents=self.price_in_cents),
-            own_project_id=_text(_at(item, self.project_id)),
-            parent_kind=parent_kind if parent_id is not None else None,
-            parent_provider_id=parent_id,
-            provider_created_at=_time(_at(item, self.created), self.name, provider_id),
+            attrs=attrs,
+            monthly_price=_price(monthly_price, in_cents=self.price_in_cents),
+            own_project_id=_text(project_id),
+            parent_kind=None if parent is None else self.parent_kind or _text(parent_kind),
+            parent_provider_id=parent,
+            provider_created_at=_time(created, self.name, provider_id),
         )
 
 
-@functools.cache
-def _decoder(paths: tuple[str, ...]) -> Callable[[bytes | memoryview], Item]:
-    """Makes objects of nothing but what is at these paths. Where something else stands on the way there, of the whole item."""
-    shape = _shape(path.partition("[]")[0] for path in paths)
-    partly: Callable[[bytes | memoryview], Item] = msgspec.json.Decoder(shape, float_hook=decode_number).decode
+def reader(kind: Kind) -> Callable[[bytes | memoryview], Resource]:
+    """What reads items of the kind from their JSON: as `Kind.read` does, nearly all of them in half the time.
 
-    def decode(item: bytes | memoryview) -> Item:
+    They are decoded to types of what is read, and nothing else is made objects. Items that these types do not allow for, and those that
+    take more than to put their lists in order, are read by `Kind.read`.
+    """
+    fields = [path for path in (*kind.fields, kind.tags) if path is not None]
+    objects = _tops(kind.attrs, of_objects=True)
+    others = _tops(fields, of_objects=True)
+    if objects & others or (objects | others) & _tops((*kind.attrs, *fields), of_objects=False):
+        return lambda content: kind.read(decode_item(content))  # what is no attribute lies among them
+    cluster = ("k8s_cluster_id",) if kind.in_cluster else ()
+    kept = _shape((*kind.attrs, *cluster))
+    decode = msgspec.json.Decoder(_shape((*fields, *kind.attrs, *cluster)), float_hook=decode_number).decode
+    getters, tags_of = [_getter(path) for path in kind.fields], _getter(kind.tags)
+    kept_of = [operator.attrgetter(name) for name in kept.__struct_fields__]
+
+    def read(content: bytes | memoryview) -> Resource:
         try:
-            return partly(item)
+            item = decode(content)
         except msgspec.ValidationError:
-            return decode_item(item)
+            return kind.read(decode_item(content))
+        tags = _tags(tags_of(item))
+        if cluster:
+            item.k8s_cluster_id = _cluster(tags)  # type: ignore[attr-defined]
+        attrs = _canonical.encode(kept(*_settled_all([get(item) for get in kept_of]))).decode()
+        if _is_unusual(attrs) or "{}" in attrs:
+            return kind.read(decode_item(content))
+        return kind.resource([get(item) for get in getters], tags, attrs)
 
-    return decode
+    return read
 
 
-def _shape(paths: Iterable[str]) -> Any:
-    """The type of an object with what these paths lead to."""
+def _tops(paths: Iterable[str], *, of_objects: bool) -> set[str]:
+    """The fields of an item where these paths lead into objects, or those where they do not."""
+    return {path.partition(".")[0] for path in paths if ("." in path) is of_objects}
+
+
+class _Part(msgspec.Struct, omit_defaults=True, gc=False):
+    """An object, as far as it is read. None: there is no such field, or it is null."""
+
+
+@functools.cache
+def _shape(paths: tuple[str, ...]) -> type[_Part]:
+    """The type of an object with what these paths lead to, its fields in the order of their names."""
     inside: dict[str, list[str]] = {}
     for path in paths:
         first, _, rest = path.partition(".")
         inside.setdefault(first, []).append(rest)
-    fields = {name: Any if "" in rests else _shape(rests) | None for name, rests in inside.items()}
-    return TypedDict("Part", fields, total=False)  # type: ignore[operator]
+    fields: list[tuple[str, Any, Any]] = []
+    for name, rests in sorted(inside.items()):
+        inner = Any if "" in rests else _shape((*rests,))
+        fields.append((name.removesuffix("[]"), (list[inner] if name.endswith("[]") else inner) | None, None))  # type: ignore[valid-type]
+    shape = cast(type[_Part], msgspec.defstruct("Shape", fields, bases=(_Part,), gc=False, omit_defaults=True))
+    _SETTLE[shape] = _settled_part
+    return shape
+
+
+def _getter(path: str | None) -> Callable[[_Part], Any]:
+    if path is None:
+        return lambda _: None
+    first, _, rest = path.partition(".")
+    outer = operator.attrgetter(first)
+    if not rest:
+        return outer
+    inner = _getter(rest)
+    return lambda part: None if (value := outer(part)) is None else inner(value)
 
 
 _CLUSTER_TAG = re.compile(r"k8s:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
@@ -243,10 +294,10 @@ def _tags(value: Any) -> tuple[str, ...]:
     if not value:
         return ()
     try:
-        _storable("".join(value))
+        plain = "\0" not in "".join(value)
     except TypeError:
-        value = [str(_storable(tag)) for tag in value]
-    return tuple(sorted(value))
+        plain = False
+    return tuple(sorted(value if plain else (str(_storable(tag)) for tag in value)))
 
 
 def _price(value: Any, *, in_cents: bool) -> Decimal | None:
@@ -255,7 +306,7 @@ def _price(value: Any, *, in_cents: bool) -> Decimal | None:
     price = read_decimal(value)
     if price is None:
         raise ValueError(f"{str(value)[:40]!r} is not a price")
-    return price / (100 if in_cents else 1)
+    return price / 100 if in_cents else price
 
 
 @functools.lru_cache(1000)
@@ -283,9 +334,12 @@ def spell_attrs(attrs: Mapping[str, Any]) -> str:
     without end.
     """
     spelled = _canonical.encode(_settled_object(attrs)).decode()
-    if "\\u0000" in spelled or "://" in spelled:  # most have neither, and are looked through once instead of text by text
-        spelled = _canonical.encode(_settled_object(_cleaned(attrs))).decode()
-    return spelled
+    return _canonical.encode(_settled_object(_cleaned(attrs))).decode() if _is_unusual(spelled) else spelled
+
+
+def _is_unusual(spelled: str) -> bool:
+    """Whether a text in it cannot be kept as it is. Most attributes have none, and are looked through once instead of text by text."""
+    return ("\\" in spelled and "\\u0000" in spelled) or ("/" in spelled and "://" in spelled)
 
 
 def _cleaned(value: Any) -> Any:
@@ -297,14 +351,23 @@ def _cleaned(value: Any) -> Any:
 
 
 def _settled_object(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    if _SETTLE.keys().isdisjoint(map(type, value.values())):
-        return value
-    return {key: inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
+    for inner in value.values():
+        if type(inner) in _SETTLE:
+            return {key: inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for key, inner in value.items()}
+    return value
+
+
+def _settled_part(part: _Part) -> _Part:
+    return type(part)(*_settled_all(msgspec.structs.astuple(part)))
 
 
 def _settled_list(value: list[Any]) -> list[Any]:
-    settled = [inner if (settle := _SETTLE.get(type(inner))) is None else settle(inner) for inner in value]
+    settled = _settled_all(value) if value else value
     return settled if len(settled) < 2 else sorted(settled, key=_canonical.encode)
+
+
+def _settled_all(values: Iterable[Any]) -> list[Any]:
+    return [value if (settle := _SETTLE.get(type(value))) is None else settle(value) for value in values]
 
 
 def _settled_number(value: Decimal) -> int | Decimal:
@@ -313,7 +376,7 @@ def _settled_number(value: Decimal) -> int | Decimal:
     return int(value) if value == value.to_integral_value() else value.normalize()
 
 
-_SETTLE: Mapping[type, Callable[[Any], Any]] = {dict: _settled_object, list: _settled_list, Decimal: _settled_number}
+_SETTLE: dict[type, Callable[[Any], Any]] = {dict: _settled_object, list: _settled_list, Decimal: _settled_number}
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, Engine, text
 
 from arcadia_dagster.digitalocean.kinds import EDITION, Kind, Resource, Sightings, kind_named
-from arcadia_dagster.ledger.copying import array, busy, copy_lines, driver, line
+from arcadia_dagster.ledger.copying import array, busy, bytea, copy_lines, driver, line
 from arcadia_dagster.ledger.tables import resources
 
 STRIKES = 3
@@ -222,10 +222,10 @@ def reconcile(
 
 
 # So many items are looked up at a time, and so many rows.
-_BATCH = 5000
+_BATCH = 2000
 # While the server is busy with new ones, the next are read in such pieces, and so many at most.
-_PIECE = 100
-_AHEAD = 10_000
+_PIECE = 25
+_AHEAD = 2 * _BATCH
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
 _COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
 
@@ -287,7 +287,7 @@ def _newest_listing(conn: Connection, run: SyncRun) -> _Newest:
     return _Newest(None, None) if row is None else _Newest(*row)
 
 
-class _Seen(NamedTuple):
+class _Seen(msgspec.Struct, frozen=True):
     item: Resource
     cells: str  # a line of what is in `_READ`
     fingerprint: bytes
@@ -304,7 +304,7 @@ class _Things:
         self._read = seen.reader(ids)
 
     def digest(self, one: str) -> bytes | None:
-        digest = self._seen.digests[one]
+        digest = self._seen.digest(one)
         return None if digest is None else digest + EDITION
 
     def read(self, ids: Iterable[str]) -> Iterator[_Seen]:
@@ -355,7 +355,7 @@ def _seen(item: Resource, digest: bytes | None) -> _Seen:
         )
     )
     fingerprint = hashlib.sha256(meant.encode()).digest()[:16]
-    return _Seen(item, f"{meant}\t{line((fingerprint, digest))}", fingerprint, digest)
+    return _Seen(item, f"{meant}\t{bytea(fingerprint)}\t{'' if digest is None else bytea(digest)}", fingerprint, digest)
 
 
 def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], things: _Things, counts: dict[str, int]) -> None:
@@ -441,22 +441,22 @@ def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) 
         del ahead[:_BATCH]
         return batch
 
+    # Ids are drawn first, so that each table is written as it will be, and nothing is looked for again among all that is there.
+    draw = (
+        "select array_agg(nextval(ids)::text) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass as ids"
+        " offset 0) s cross join generate_series(1, %s)"
+    )
     with busy(conn, read_ahead), driver(conn).cursor() as cursor:
+        cursor.execute(draw, (min(len(ids), _BATCH),))
         while new := next_batch():
-            # The ids are drawn first, so that each table is written as it will be, and nothing is looked for among all that is there.
-            cursor.execute(
-                "select array_agg(nextval(ids)::text) from (select pg_get_serial_sequence('arcadia.resources', 'resource_id')::regclass"
-                " as ids offset 0) s cross join generate_series(1, %s)",
-                (len(new),),
-            )
-            drawn: list[str] = cursor.fetchall()[0][0]
+            drawn: list[str] = cursor.fetchall()[0][0][: len(new)]
             copy_lines(conn, "arcadia.resources", columns, map(str.__add__, drawn, new))
-            cursor.execute(
-                "insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
-                " select unnest(%s::bigint[]), %s, %s, 'discovered', %s",
-                (array(drawn), run.account_id, run.sync_run_id, run.started_at),
-            )
             entered += len(new)
+            cursor.execute(
+                "with told as (insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, occurred_at)"
+                f" select unnest(%s::bigint[]), %s, %s, 'discovered', %s) {draw}",
+                (array(drawn), run.account_id, run.sync_run_id, run.started_at, min(len(ids) - entered, _BATCH)),
+            )
     return entered
 
 

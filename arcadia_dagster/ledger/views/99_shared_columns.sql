@@ -66,7 +66,7 @@ begin
            and c.relname in ('cloud_resources', 'cloud_projects', 'all_cost_lines', 'matched_cost_lines', 'month_to_date_lines',
                              'unknown_products', 'cost_by_project', 'cost_by_tenant', 'cost_by_kind', 'cost_by_resource', 'cost_by_tag',
                              'unexplained_lines', 'match_rate', 'resource_timeline', 'running_cost', 'waste', 'cost_changes', 'cost_forecast',
-                             'project_cost_trend')
+                             'project_cost_trend', 'resources_by_name')
     loop
         execute format('comment on column arcadia.%I.%I is %L', uncommented.relname, uncommented.attname, uncommented.comment);
     end loop;
