@@ -105,3 +105,16 @@ def test_other_work_is_done_during_any_statement_and_none_after(slow):
         done = work.left
     slow.execute(text("select pg_sleep(0.1)"))
     assert work.left == done
+
+
+def test_no_statement_begins_after_other_work_has_failed(slow):
+    def statements():
+        with busy(slow, Work(1, OSError("no space left"))):
+            slow.execute(text("select pg_sleep(0.1)"))
+            slow.execute(text("insert into slow values (1, 'x')"))
+            pytest.fail("it has been executed")
+
+    with pytest.raises(OSError, match="no space left"):
+        statements()
+    slow.rollback()
+    assert slow.scalar(text("select count(*) from slow")) == 0

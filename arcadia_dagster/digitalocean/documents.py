@@ -59,8 +59,14 @@ def read_items(file: BinaryIO) -> Iterator[Any]:
 
 def read_decimal(value: Any) -> Decimal | None:
     """A number, sent as one or as text; None for anything else, and for those too large or small to be meant, such as 1e999999."""
+    if type(value) is int:
+        return Decimal(value) if abs(value) < _TOO_LARGE else None
     try:
-        number = Decimal(value if type(value) in (Decimal, int) else str(value))
+        number = value if type(value) is Decimal else Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() and abs(number.adjusted()) <= 20 else None
+    return number if number.is_finite() and abs(number.adjusted()) < _DIGITS else None
+
+
+_DIGITS = 21
+_TOO_LARGE = 10**_DIGITS

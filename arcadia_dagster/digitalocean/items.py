@@ -271,12 +271,12 @@ class NewItems(Items):
                 _identify(items, self._id_field, ids)
         finally:
             items = items[: len(ids) - cut]
-            new = [None] * len(items) if self._all_new else [*map(_digest, items)]
-            known = map(self._known.get, ids[cut:])
-            kept = [
-                *contents,
-                *(b"" if digest == before is not None else item for item, digest, before in zip(items, new, known, strict=True)),
-            ]
+            new: list[bytes | None] = [None] * len(items)
+            kept: Sequence[msgspec.Raw | bytes] = items
+            if not self._all_new:
+                new = [*map(_digest, items)]
+                known = map(self._known.get, ids[cut:])
+                kept = [*contents, *(b"" if digest == before else item for item, digest, before in zip(items, new, known, strict=True))]
             all_digests, pages = self._new
             pages.append(_Page(self._spool, kept, ids))
             all_digests.update(zip(ids, (*digests, *new), strict=True))

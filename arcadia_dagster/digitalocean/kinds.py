@@ -30,7 +30,7 @@ EDITION = hashlib.blake2b(
 ).digest()
 
 
-class Resource(msgspec.Struct, frozen=True, kw_only=True):
+class Resource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing the account has, as the ledger keeps it. Times are UTC; `monthly_price` is USD a month at list price.
 
     `attrs` is JSON, as `spell_attrs` makes it: nearly all that is read is kept as it is, and looked into only where it has changed.

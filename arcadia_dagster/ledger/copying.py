@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.waiting import Wait
 from sqlalchemy import Connection
 
@@ -39,7 +40,8 @@ def copying(conn: Connection, statement: str) -> Iterator[psycopg.Copy]:
 def busy(conn: Connection, work: Callable[[], bool]) -> Iterator[None]:
     """While this connection would only wait for the server, `work` does a piece of something else, and says whether there is more.
 
-    What it raises ends it, and is raised at the end: in the middle of what is said to the server, the connection would be lost.
+    What it raises ends it, and is raised before the next statement, or at the end: in the middle of what is said to the server, the
+    connection would be lost.
     """
     connection, server = driver(conn), select.poll()
     wait_idly, problem = connection.wait, None
@@ -60,13 +62,23 @@ def busy(conn: Connection, work: Callable[[], bool]) -> Iterator[None]:
                 problem, work = raised, lambda: False
             ready = yield wanted
 
-    connection.wait = lambda steps, *options, **more: wait_idly(busily(steps), *options, **more)  # type: ignore[method-assign]
+    def raise_problem() -> None:
+        nonlocal problem
+        if problem is not None:
+            raised, problem = problem, None
+            raise raised
+
+    def wait(steps: PQGen[_Result], *options: Any, **more: Any) -> _Result:
+        if connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            raise_problem()
+        return wait_idly(busily(steps), *options, **more)
+
+    connection.wait = wait  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         del connection.wait
-    if problem is not None:
-        raise problem
+    raise_problem()
 
 
 def copy_lines(conn: Connection, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:

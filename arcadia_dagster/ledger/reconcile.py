@@ -287,7 +287,7 @@ def _newest_listing(conn: Connection, run: SyncRun) -> _Newest:
     return _Newest(None, None) if row is None else _Newest(*row)
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _Seen(msgspec.Struct, frozen=True, gc=False):
     item: Resource
     cells: str  # a line of what is in `_READ`
     fingerprint: bytes
