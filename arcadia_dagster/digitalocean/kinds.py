@@ -186,9 +186,10 @@ def reader(kind: Kind) -> Callable[[bytes | memoryview], Resource]:
     take more than to put their lists in order, are read by `Kind.read`.
     """
     fields = [path for path in (*kind.fields, kind.tags) if path is not None]
-    objects = _tops(kind.attrs, of_objects=True)
-    others = _tops(fields, of_objects=True)
-    if objects & others or (objects | others) & _tops((*kind.attrs, *fields), of_objects=False):
+    plain, objects, _ = _plan((*fields,))
+    plain_attrs, in_objects, in_lists = _plan(kind.attrs)
+    inside = {*in_objects, *in_lists}
+    if inside & {*objects} or (inside | {*objects}) & {*plain, *plain_attrs}:
         return lambda content: kind.read(decode_item(content))  # what is no attribute lies among them
     cluster = ("k8s_cluster_id",) if kind.in_cluster else ()
     kept = _shape((*kind.attrs, *cluster))
@@ -212,11 +213,6 @@ def reader(kind: Kind) -> Callable[[bytes | memoryview], Resource]:
     return read
 
 
-def _tops(paths: Iterable[str], *, of_objects: bool) -> set[str]:
-    """The fields of an item where these paths lead into objects, or those where they do not."""
-    return {path.partition(".")[0] for path in paths if ("." in path) is of_objects}
-
-
 class _Part(msgspec.Struct, omit_defaults=True, gc=False):
     """An object, as far as it is read. None: there is no such field, or it is null."""
 
@@ -224,14 +220,11 @@ class _Part(msgspec.Struct, omit_defaults=True, gc=False):
 @functools.cache
 def _shape(paths: tuple[str, ...]) -> type[_Part]:
     """The type of an object with what these paths lead to, its fields in the order of their names."""
-    inside: dict[str, list[str]] = {}
-    for path in paths:
-        first, _, rest = path.partition(".")
-        inside.setdefault(first, []).append(rest)
-    fields: list[tuple[str, Any, Any]] = []
-    for name, rests in sorted(inside.items()):
-        inner = Any if "" in rests else _shape((*rests,))
-        fields.append((name.removesuffix("[]"), (list[inner] if name.endswith("[]") else inner) | None, None))  # type: ignore[valid-type]
+    plain, objects, lists = _plan(paths)
+    types: dict[str, Any] = dict.fromkeys(plain, Any)
+    types |= {name: _shape(inner) | None for name, inner in objects.items()}
+    types |= {name: list[_shape(inner)] | None for name, inner in lists.items()}  # type: ignore[misc]
+    fields = [(name, types[name], None) for name in sorted(types)]
     shape = cast(type[_Part], msgspec.defstruct("Shape", fields, bases=(_Part,), gc=False, omit_defaults=True))
     _SETTLE[shape] = _settled_part
     return shape
