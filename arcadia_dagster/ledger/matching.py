@@ -42,7 +42,7 @@ class Fact:
     speaks_against: str
 
 
-# Over a line `l`, a name `n` that it prints, and a resource `r` that has or had that name.
+# Over a line `l`, and a resource `r` by a name that it has or had and that the line prints.
 FACTS = {
     "bore_name": Fact(
         f"coalesce(r.seen_until > l.started_at, true) and coalesce(r.seen_from - {_INVOICED_WITHIN} < l.next_month, true)",

@@ -1,7 +1,7 @@
 """The name that a resource has is in its own row alone, with the key it is found by; a table beside has the others.
 
-Nearly every resource has one name for ever: kept twice, it took a third of the time in which a first listing is written. Processes of the
-release before, where one still runs, fail at the table that has another name.
+Nearly every resource has one name for ever, and kept twice it cost a first listing another row and three entries in indexes. Processes of
+the release before, where one still runs, fail at the table that has another name.
 """
 
 import sqlalchemy as sa
