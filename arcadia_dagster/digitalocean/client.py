@@ -707,7 +707,7 @@ class _Page:
     @classmethod
     def read(cls, body: _Body, cut: int, key: str, number: int, paging: Paging) -> "_Page":
         """Page `number` of a list, of which so many items have been cut out. Raises ValueError for a body that is no page of `key`."""
-        if any(memoryview(item)[0] != ord("{") for item in body.items):
+        if {memoryview(item)[0] for item in body.items} - {ord("{")}:
             raise ValueError(_no_list(key))
         meta = _object_or_nothing(body.meta, "meta")
         where, said = ("total", body.total) if paging is Paging.TOTAL else ("meta.total", meta.get("total"))

@@ -92,6 +92,7 @@ class Items(Collection[Item]):
         self._added = added
         self._places: dict[str, int] = {}  # number of the page and, in its lower half, of the item in it
         self._near: tuple[int, memoryview | None] = (-1, None)  # the page of which an item was looked at last, and all that is in it
+        self._last: tuple[str, bytes | memoryview] = ("", b"")  # that item: it is looked at to be read, and for its digest
 
     @classmethod
     def of(cls, items: Iterable[Item], id_field: str) -> "Items":
@@ -127,6 +128,8 @@ class Items(Collection[Item]):
 
     def _content(self, one: str) -> bytes | memoryview:
         """Of items next to each other, the second look is at their whole page: that is one read for all that follow."""
+        if one == self._last[0]:
+            return self._last[1]
         if one not in self._places:
             self.locate(self.digests)
         place = self._places[one]
@@ -138,6 +141,7 @@ class Items(Collection[Item]):
         content = self._pages[page].item(number, self._near[1])
         if not content:
             raise ValueError("it was as the ledger had it when the listing began, and another sync has changed that since; run again")
+        self._last = (one, content)
         return content
 
     def __len__(self) -> int:

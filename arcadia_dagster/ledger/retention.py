@@ -65,7 +65,8 @@ with run as materialized (
 )
 delete from arcadia.cloud_sync_runs s using forgotten f
  where s.sync_run_id = f.sync_run_id
-   and not exists (select from arcadia.cloud_resource_events e where e.sync_run_id = s.sync_run_id)"""
+   and not exists (select from arcadia.cloud_resource_events e
+                    where e.sync_run_id = s.sync_run_id and e.event <> 'discovered')"""  # which it would itself say
 
 # As the report reads them: by the time of the figures, and where they are given.
 _BALANCES = """

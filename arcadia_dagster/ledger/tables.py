@@ -219,8 +219,10 @@ cloud_resource_events = Table(
     Column("changes", JSONB, nullable=False, server_default=text("'{}'"), comment="field -> {before, after}"),
     Column("occurred_at", _time, nullable=False, comment="When the listing that showed it was begun"),
     CheckConstraint("event in ('discovered', 'updated', 'tagged', 'drift_detected', 'deleted', 'restored')", name="event"),
-    Index(None, "account_id", "occurred_at"),
-    Index(None, "sync_run_id"),
+    # Rows are appended as time goes on: a summary of each stretch of the table is as good as an entry for each row.
+    Index(None, "occurred_at", postgresql_using="brin"),
+    # A sync run that discovered something says so itself.
+    Index(None, "sync_run_id", postgresql_where=text("event <> 'discovered'")),
     Index("cloud_resource_events_resized_idx", "resource_id", postgresql_where=text("changes ? 'size_slug'")),
     comment="What happened to resources. Append-only",
 )
