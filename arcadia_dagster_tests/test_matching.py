@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from arcadia_dagster.digitalocean.kinds import Resource
 from arcadia_dagster.ledger import billing, matching
 from arcadia_dagster.ledger.matching import FACTS, NEIGHBOUR_FACTS, explain, rematch, statements
-from arcadia_dagster.ledger.reconcile import begin, reconcile
+from arcadia_dagster.ledger.reconcile import MANY_ROWS, begin, reconcile
 from arcadia_dagster_tests.books import APRIL, Books, droplet, item, listed
 
 
@@ -560,6 +560,27 @@ def test_a_line_that_ends_after_the_newest_listing_is_looked_at_again_at_the_nex
     assert books.line().match_status == "unmatched"
 
 
+def test_what_nobody_has_looked_at_yet_is_matched_name_by_name(engine, books):
+    """Of a table that has just been filled the planner knows nothing: it must not look through all of a kind for each name."""
+    with engine.begin() as conn:
+        conn.execute(text("alter table arcadia.resources set (autovacuum_enabled = off)"))  # or it is analyzed now and then
+    books.inventory("droplet", *(droplet(number, f"web-{number}") for number in range(MANY_ROWS - 1)))
+    books.invoice(item("web-7 (s-1vcpu-1gb)"))
+    before = rows_read(engine)
+    rematch(engine, books.id)
+    assert books.line().resource_name == "web-7"
+    assert rows_read(engine) - before < 10 * MANY_ROWS
+
+
+def rows_read(engine):
+    """How many rows of `resources` were ever read, this connection's included."""
+    with engine.begin() as conn:
+        conn.execute(text("select pg_stat_force_next_flush()"))
+    with engine.connect() as conn:
+        query = "select seq_tup_read + idx_tup_fetch from pg_stat_user_tables where relid = 'arcadia.resources'::regclass"
+        return conn.execute(text(query)).scalar_one()
+
+
 def forget_what_was_matched(books):
     """Have everything looked at again."""
     with books.engine.begin() as conn:
@@ -631,8 +652,9 @@ MUTANTS = [
     ("a.kind = l.kind and a.provider_id", "a.provider_id", test_one_number_in_two_kinds_is_two_things),
     ("a.account_id = :account_id and", "", test_one_number_in_two_accounts_is_two_things),
     ("r.name_key = l.name_key", "r.name_key = l.name_key and r.seen_until is null", test_a_name_borne_before_still_matches),
-    ("from arcadia.resources_by_name k", "from (select * from arcadia.resources_by_name where deleted_at is null) k",
+    ("from arcadia.resources k", "from (select * from arcadia.resources where deleted_at is null) k",
      test_a_tombstone_matches_what_it_was_billed_for),
+    ("from arcadia.other_names o", "from (select * from arcadia.other_names where false) o", test_a_name_borne_before_still_matches),
     ("(j.same_size or not coalesce(c.any_same_size, false))", "true", test_size_breaks_a_tie_but_is_never_required),
     ("(j.same_size or not coalesce(c.any_same_size, false))", "j.same_size", test_two_equally_good_candidates_are_ambiguous_and_listed),
     ("crowded and (not same_size", "false and (not same_size", test_a_resource_is_not_billed_twice_for_the_same_time),

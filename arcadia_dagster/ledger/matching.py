@@ -113,13 +113,13 @@ _TWINS = f"""p.look_up = 'group' and p.known_from is not null and exists (
 def _pairs(lines: str) -> str:
     """CTEs that end in `pair`: every (line, resource) pair of one kind and name, for lines of `lines` without an id, and FACTS.
 
-    offset 0: each fact is worked out once, not as often as it is used.
+    A resource's own name and its others are joined each by themselves: of both together the planner knows no figures, and would keep all
+    lines in memory to look up the resources among them. offset 0: each fact is worked out once, not as often as it is used.
     `begins_free`, `ends_free`: the line needs no neighbour there. `known_from`: the month in which the name was first seen, where the line
     is older.
     """
-    facts = ", ".join(f"{fact.sql} as {name}" for name, fact in FACTS.items())
     return f"""
-named as (
+named as not materialized (
     select l.line, l.invoice_uuid, l.kind, l.look_up, l.name_key, coalesce(lower(l.parsed_region), '') as region,
            coalesce(case l.look_up when 'group' then l.component else l.parsed_size end, '') as size, l.started_at, l.ended_at,
            month, month + interval '1 month' as next_month
@@ -139,6 +139,16 @@ named as (
     union all
     (select distinct on (resource_id) resource_id, old, null, occurred_at from resize order by resource_id, occurred_at)
 ), pair as (
+{_paired("k.name_key, k.name_seen_from as seen_from, null::timestamptz as seen_until", "arcadia.resources k")}
+     union all
+{_paired("o.name_key, o.seen_from, o.seen_until", "arcadia.other_names o join arcadia.resources k using (resource_id)")}
+)"""
+
+
+def _paired(name: str, bearers: str) -> str:
+    """See `_pairs`: with the resources `k` of `bearers`, by the `name` they have there."""
+    facts = ", ".join(f"{fact.sql} as {name}" for name, fact in FACTS.items())
+    return f"""    (
     select l.line, l.invoice_uuid, l.kind, l.look_up, l.look_up = 'name' as by_name, l.name_key, l.region, l.size, l.month, l.started_at,
            l.ended_at, r.resource_id, r.provider_created_at as created, r.alive_until, {facts},
            case when z.resource_id is null then coalesce(l.size = r.size, false) else exists (
@@ -152,18 +162,17 @@ named as (
            r.provider_created_at is null as undated
       from named l
       left join arcadia.cloud_invoices i on i.invoice_uuid = l.invoice_uuid
-      join (select k.resource_id, k.account_id, k.kind, k.name_key, k.seen_from, k.seen_until, k.region,
+      join (select k.resource_id, k.account_id, k.kind, {name}, k.region,
                    k.attrs ->> 'size_slug' as size, k.provider_created_at, k.deleted_at,
                    case when not k.billing_only then k.first_seen_at end as listed_from,
                    case when k.deleted_at is null and k.stale_strike_count = 0 then greatest(k.last_seen_at, s.started_at)
                         else least(k.last_seen_at, k.deleted_at) end as alive_until
-              from arcadia.resources_by_name k
+              from {bearers}
               left join arcadia.listings s on s.account_id = k.account_id and s.kind = k.kind) r
         on r.name_key = l.name_key and r.account_id = :account_id and r.kind = l.kind
       left join (select distinct resource_id from resize) z on z.resource_id = r.resource_id
      cross join lateral (select coalesce(i.covers_until - interval '1 day', l.next_month) as month_ends) m
-    offset 0
-)"""
+    offset 0)"""
 
 
 def _judged(pairs: str) -> str:
@@ -613,12 +622,15 @@ with recursive billed as (
     select kind, name_key, invoice_uuid is null from unsettled
     union
     select other.kind, other.name_key, reached.ever
-      from reached  -- offset 0: looked up name by name, as the planner would read all resources for one
-     cross join lateral (select resource_id from arcadia.resources_by_name
-                          where name_key = reached.name_key and account_id = :account_id and kind = reached.kind offset 0) r
+      from reached
+     -- offset 0: looked up name by name and by nothing else. The planner would read all resources for one, or, as long as it knows nothing
+     -- of the table, all of the kind.
+     cross join lateral (select resource_id, account_id, kind from arcadia.resources_by_name
+                          where name_key = reached.name_key offset 0) r
      cross join lateral (select kind, name_key from arcadia.resources_by_name where resource_id = r.resource_id offset 0) other
      -- The nodes of a pool bear one name after the other: it leads to all that ever were, of which one invoice bills few.
-     where reached.ever or (other.kind, other.name_key) in (select kind, name_key from billed)
+     where r.account_id = :account_id and r.kind = reached.kind
+       and (reached.ever or (other.kind, other.name_key) in (select kind, name_key from billed))
 )
 select kind, name_key, bool_or(ever) from reached group by kind, name_key
 """
