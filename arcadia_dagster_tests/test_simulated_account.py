@@ -205,7 +205,7 @@ def test_every_kind_with_a_listing_has_something_in_the_showcase(server: Simulat
     for name, listing in listings.items():
         reading = Reading(KINDS[name], listing)
         read = reading.reader(reading.digests)
-        assert len({read(one).provider_id for one in reading.digests}) == len(reading) == len(listing.items)
+        assert len({read(one)[0].provider_id for one in reading.digests}) == len(reading) == len(listing.items)
         assert reading.error is None
     # One PostgreSQL cluster is asked for replicas, the Valkey one is not; the clusters and the regions are known by then.
     assert again == {"db_replica": 1, "nfs_share": len(items.REGIONS), "nfs_snapshot": len(items.REGIONS)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.items import Item
-from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Resource, Sightings, reader
+from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Reader, Resource, Sightings, reader
 from arcadia_dagster.digitalocean.urns import parse_urn
 
 
@@ -31,19 +31,15 @@ class Reading(Sightings):
         """As of any sightings."""
         return self._items.unlike(held)
 
-    def digest(self, one: str) -> bytes | None:
-        """As of any sightings."""
-        return self._items.digest(one)
-
-    def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
+    def reader(self, ids: Collection[str]) -> Reader:
         """As of any sightings."""
         self._items.locate(ids)
         items, kind, read = self._items, self.kind, reader(self.kind)
 
-        def thing(one: str) -> Resource:
+        def thing(one: str) -> tuple[Resource, bytes | None]:
             try:
-                content = items.content(one)
-                return kind.read(items.item(one)) if content is None else read(content)
+                content, digest = items.content(one)
+                return kind.read(items.item(one)) if content is None else read(content), digest
             except ValueError as problem:
                 sentence = f"an item of the {self.kind.name} listing cannot be read: {problem}"
                 self.error = self.error or sentence

@@ -83,7 +83,7 @@ class _Page:
 class Items(Collection[Item]):
     """Items distinct by their id, in the order first seen. Each look at one decodes it anew.
 
-    `digests` are of their bytes and of the fields that were added, by id. None: it has not been worked out, see `digest`.
+    `digests` are of their bytes and of the fields that were added, by id. None: it has not been worked out, see `content`.
     """
 
     def __init__(self, digests: Mapping[str, bytes | None], pages: Sequence[_Page], added: Mapping[str, Mapping[str, Any]]) -> None:
@@ -92,7 +92,6 @@ class Items(Collection[Item]):
         self._added = added
         self._places: dict[str, int] = {}  # number of the page and, in its lower half, of the item in it
         self._near: tuple[int, memoryview | None] = (-1, None)  # the page of which an item was looked at last, and all that is in it
-        self._last: tuple[str, bytes | memoryview] = ("", b"")  # that item: it is looked at to be read, and for its digest
 
     @classmethod
     def of(cls, items: Iterable[Item], id_field: str) -> "Items":
@@ -118,18 +117,16 @@ class Items(Collection[Item]):
         item = decode_item(self._content(one))
         return {**item, **self._added[one]} if one in self._added else item
 
-    def content(self, one: str) -> bytes | memoryview | None:
-        """The item of this id as it came; None where fields were added to it. Raises ValueError for one that was not put aside."""
-        return None if one in self._added else self._content(one)
+    def content(self, one: str) -> tuple[bytes | memoryview | None, bytes]:
+        """The item of this id as it came, None where fields were added to it; and its digest.
 
-    def digest(self, one: str) -> bytes:
-        """The digest of the item of this id."""
-        return self.digests[one] or _digest(self._content(one))
+        Raises ValueError for one that was not put aside.
+        """
+        content = self._content(one)
+        return None if one in self._added else content, self.digests[one] or _digest(content)
 
     def _content(self, one: str) -> bytes | memoryview:
         """Of items next to each other, the second look is at their whole page: that is one read for all that follow."""
-        if one == self._last[0]:
-            return self._last[1]
         if one not in self._places:
             self.locate(self.digests)
         place = self._places[one]
@@ -141,7 +138,6 @@ class Items(Collection[Item]):
         content = self._pages[page].item(number, self._near[1])
         if not content:
             raise ValueError("it was as the ledger had it when the listing began, and another sync has changed that since; run again")
-        self._last = (one, content)
         return content
 
     def __len__(self) -> int:
@@ -176,7 +172,8 @@ class Items(Collection[Item]):
     def adding(self, fields: Callable[[str], Mapping[str, Any]]) -> "Items":
         """The same, each with the fields that are given for its id; they count as if the provider had sent them."""
         new = {one: given for one in self.digests if (given := fields(one))}
-        digests = {one: _hashed(self.digest(one) + _encode(given)) + _NO_LENGTH for one, given in new.items()}
+        before = {one: self.digests[one] or _digest(self._content(one)) for one in new}
+        digests = {one: _hashed(before[one] + _encode(given)) + _NO_LENGTH for one, given in new.items()}
         added = {one: {**self._added.get(one, {}), **given} for one, given in new.items()}
         return Items({**self.digests, **digests}, self._pages, {**self._added, **added})
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -49,6 +49,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     provider_created_at: datetime | None = None
 
 
+Reader: TypeAlias = Callable[[str], tuple[Resource, bytes | None]]
+
+
 class Sightings:
     """What a listing showed, by provider id. A thing is read when it is asked for, and need not be where its digest is known.
 
@@ -70,13 +73,12 @@ class Sightings:
         """The ids of those that must be looked at, as their digest is not the one that is held of them."""
         return [one for one, digest in self.digests.items() if digest is None or held.get(one) != digest]
 
-    def digest(self, one: str) -> bytes | None:
-        """The digest of the thing of this id, which is looked at for it; None: there is none."""
-        return self.digests[one]
+    def reader(self, ids: Collection[str]) -> Reader:  # noqa: ARG002
+        """What reads any one of these ids, and tells its digest, None where it has none.
 
-    def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:  # noqa: ARG002
-        """What reads any one of these ids. It raises ValueError, with a sentence for the user, where a thing cannot be read."""
-        return self._things.__getitem__
+        It raises ValueError, with a sentence for the user, where a thing cannot be read.
+        """
+        return lambda one: (self._things[one], None)
 
     def beside(self, others: "Sightings") -> "Sightings":
         """These, and those of the others that are not among these."""
@@ -88,12 +90,9 @@ class _Together(Sightings):
         self._some, self._others = some, others
         self.digests = {**dict.fromkeys(others.digests), **some.digests}
 
-    def digest(self, one: str) -> bytes | None:
-        return self._some.digest(one) if one in self._some.digests else None
-
-    def reader(self, ids: Collection[str]) -> Callable[[str], Resource]:
+    def reader(self, ids: Collection[str]) -> Reader:
         read_some, read_others = self._some.reader(ids), self._others.reader(ids)
-        return lambda one: (read_some if one in self._some.digests else read_others)(one)
+        return lambda one: read_some(one) if one in self._some.digests else (read_others(one)[0], None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ def reconcile(
 
         held = recalled.digests if recalled is not None and recalled.revision == newest.revision is not None else _held(conn, run)
         unsure = seen.unlike(held)
-        shown = len(seen) - sum(one not in held for one in unsure)
+        shown = len(seen) - len(unsure) + sum(map(held.__contains__, unsure))
         missed = [one for one in held if one not in seen.digests] if shown < len(held) else []
         things = _Things(seen, unsure)
         counts = {"discovered": 0, "updated": 0, "restored": 0}
@@ -303,14 +303,15 @@ class _Things:
         self._seen = seen
         self._read = seen.reader(ids)
 
-    def digest(self, one: str) -> bytes | None:
-        digest = self._seen.digest(one)
-        return None if digest is None else digest + EDITION
+    def looks_alike(self, row: Any) -> bool:
+        """Whether it has been read before, as what the ledger's row of it says."""
+        digest = self._seen.digests[row.provider_id]
+        return digest is not None and row.lookalike == digest + EDITION and not row.gone and not row.stale_strike_count
 
     def read(self, ids: Iterable[str]) -> Iterator[_Seen]:
         for one in ids:
             try:
-                seen = _seen(self._read(one), self.digest(one))
+                seen = _seen(*self._read(one))
             except ValueError as problem:
                 self.error = self.error or str(problem)
                 self.unreadable += 1
@@ -337,7 +338,8 @@ _STATE = (
 _READ = ("provider_id", *_STATE)
 
 
-def _seen(item: Resource, digest: bytes | None) -> _Seen:
+def _seen(item: Resource, item_digest: bytes | None) -> _Seen:
+    digest = None if item_digest is None else item_digest + EDITION
     meant = line(
         (
             item.provider_id,
@@ -368,7 +370,7 @@ def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], thing
     lookalikes: list[tuple[int, bytes | None, bytes]] = []
     outdated: list[tuple[int, bytes | None]] = []
     changed: list[tuple[_Seen, Any]] = []
-    for one in things.read(id for id, row in known.items() if not _looks_alike(row, things.digest(id))):
+    for one in things.read(id for id, row in known.items() if not things.looks_alike(row)):
         row = known[one.item.provider_id]
         if row.gone or bytes(row.fingerprint or b"") != one.fingerprint:
             changed.append((one, row))
@@ -410,11 +412,6 @@ def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], thing
             ),
             {"ids": [*ids], "digests": [*digests]},
         )
-
-
-def _looks_alike(row: Any, digest: bytes | None) -> bool:
-    """Whether an item with this digest has been read before, as what the resource is."""
-    return digest is not None and digest == row.lookalike and not row.gone and not row.stale_strike_count
 
 
 # So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
