@@ -2,7 +2,7 @@
 
 Run by `make bench`, or `python benchmarks/matching.py [LINES] [RESOURCES]` (a million and a tenth of that by default). Uses
 ARCADIA_DATABASE_URL where set, else an embedded server in a temporary folder. Every droplet was resized again and again in the month, so
-that each line must find the one before it and the one after it. All figures are of one run: of matching the best of three rounds.
+that each line must find the one before it and the one after it. All figures are of one run, each the best of three rounds.
 """
 
 import math
@@ -153,26 +153,34 @@ def write_csv(engine: Engine, file: Path, counts: dict[str, int]) -> None:
 
 
 def imported(folder: Path, engine: Engine, account_id: int, counts: dict[str, int]) -> tuple[float, int, float]:
-    """Seconds and peak memory (MB) of the process that imports such a file, `arcadia import` as it is; seconds of plain SQL for it."""
+    """Best seconds and peak memory (MB) of the process that imports such a file, `arcadia import` as it is; of plain SQL for it."""
     file = folder / f"{counts['each'] * counts['resources']}.csv"
     write_csv(engine, file, counts)
-    plain = copied(engine, account_id, file)
-    with engine.begin() as conn:
-        conn.execute(text("truncate arcadia.cloud_cost_lines"))
-    tidy(engine)
     code = (
         "import resource, runpy, sys\n"
         "try: runpy.run_module('arcadia_dagster.cli', run_name='__main__')\n"
         "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code, "import", "--account", ACCOUNT, str(file)],
-        env={**os.environ, "ARCADIA_DATABASE_URL": engine.url.set(drivername="postgresql").render_as_string(hide_password=False)},
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    took = time.perf_counter() - began
-    return took, int(done.stderr.split()[-1]) // 1024, plain
+    took, memory, plain = math.inf, 0, math.inf
+    for _ in range(ROUNDS):
+        plain = min(plain, copied(engine, account_id, file))
+        with engine.begin() as conn:  # or an import finds that it knows the file
+            conn.execute(text("delete from arcadia.cloud_invoices where invoice_uuid <> :kept"), {"kept": INVOICE})
+            conn.execute(text("truncate arcadia.cloud_cost_lines"))
+        tidy(engine)
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, "import", "--account", ACCOUNT, str(file)],
+            env={**os.environ, "ARCADIA_DATABASE_URL": engine.url.set(drivername="postgresql").render_as_string(hide_password=False)},
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        took = min(took, time.perf_counter() - began)
+        memory = max(memory, int(done.stderr.split()[-1]) // 1024)
+        with engine.connect() as conn:
+            matched = conn.execute(text("select count(resource_id) from arcadia.cloud_cost_lines")).scalar_one()
+        if matched != counts["each"] * counts["resources"]:
+            raise SystemExit(f"of the imported lines {matched} are matched")
+    return took, memory, plain
 
 
 def main() -> None:
@@ -206,7 +214,7 @@ def main() -> None:
             ratio = judged(took / plain, most=1.8 if share == 1 else math.inf)
             case = f"arcadia import, {lines // share:,} lines"
             rows.append(Row(case, f"{took:.1f} s, {memory} MB", "", f"COPY and typed insert {plain:.1f} s", f"ours/limit {ratio}"))
-        show(f"matching: {lines:,} lines against {resources:,} resources, best of {ROUNDS}; import once", rows)
+        show(f"matching: {lines:,} lines against {resources:,} resources, best of {ROUNDS}", rows)
         engine.dispose()
 
 

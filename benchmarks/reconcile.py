@@ -35,7 +35,7 @@ from arcadia_dagster.ledger.copying import copy_lines, line
 from arcadia_dagster.ledger.schema import connect
 from benchmarks.table import Row, judged, seconds, show
 
-ROUNDS, OF_PEERS, PER_PAGE = 9, 2, 200
+ROUNDS, OF_FIRST_LOADS, OF_PEERS, PER_PAGE = 9, 15, 2, 200
 DROPLET = KINDS["droplet"]
 Pages = Sequence[bytes]
 
@@ -224,6 +224,8 @@ def first_loads(engine: Engine, pages: Pages, peers: dict[str, list[float]], row
 
     def new_account() -> int:
         empty(engine)  # so that the ledger has as many as are listed, as the peers' tables
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(text("checkpoint"))  # of what the load before wrote
         return account_of_team(engine, team_uuid=f"bench-{time.time_ns()}", name="bench")
 
     seen = read_before(pages)
@@ -231,7 +233,7 @@ def first_loads(engine: Engine, pages: Pages, peers: dict[str, list[float]], row
     gc.collect()
     gc.freeze()  # what this program holds ready for all of them is no part of anybody's work
     whole, written, limit = [], [], []
-    for _ in range(ROUNDS):
+    for _ in range(OF_FIRST_LOADS):
         account_id = new_account()
         limit.append(seconds(lambda: copy(account_id)))  # noqa: B023
         run = ledger.begin(engine, account_id=new_account(), kind="droplet")
@@ -249,9 +251,9 @@ def main() -> None:
     encoded = [droplet(number) for number in range(count)]
     same = pages_of(encoded)
     changed = pages_of([one if number % 100 else switched_off(one) for number, one in enumerate(encoded)])
-    title = (
-        f"reconcile: {count:,} droplets of {sum(map(len, encoded)) / count / 1000:.1f} KB; medians of {ROUNDS} in turn, of peers {OF_PEERS}"
-    )
+    size = sum(map(len, encoded)) / count / 1000
+    rounds = f"medians of {ROUNDS} in turn, of first loads {OF_FIRST_LOADS}, of peers {OF_PEERS}"
+    title = f"reconcile: {count:,} droplets of {size:.1f} KB; {rounds}"
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
         engine = connect(settings.ledger_url())
