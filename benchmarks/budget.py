@@ -6,11 +6,9 @@ request counts for longer is a tenth of that, and a sixtieth of a real minute.
 """
 
 import math
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 
@@ -22,7 +20,7 @@ from arcadia_dagster.demo.account import SimulatedAccount
 from arcadia_dagster.digitalocean.limits import HOUR, MINUTE, Limit
 from arcadia_dagster.ledger.budget import RequestBudget
 from arcadia_dagster.ledger.schema import connect
-from benchmarks.table import Row, judged, show
+from benchmarks.table import Row, home, judged, show
 
 TOKEN = "benchmark"
 TIMES, PROCESSES, EACH, SECONDS, ALLOWED = 2000, 5, 40, 10.0, 50
@@ -77,8 +75,7 @@ def together(database: str, *, shared: bool) -> tuple[int, float]:
 
 def main() -> None:
     """Print the table."""
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home():
         url = settings.ledger_url()
         connect(url).dispose()
         limits = [Limit(requests=10**9, seconds=HOUR), Limit(requests=10**9, seconds=MINUTE)]

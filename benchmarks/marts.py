@@ -4,9 +4,7 @@ Run by `make bench`, or `python benchmarks/marts.py [LINES] [RESOURCES]` (a mill
 months. Uses ARCADIA_DATABASE_URL where set, else an embedded server in a temporary folder. Best of three rounds.
 """
 
-import os
 import sys
-import tempfile
 import time
 
 from rich.console import Console
@@ -16,6 +14,7 @@ from sqlalchemy import Engine, text
 from arcadia_dagster import settings
 from arcadia_dagster.ledger.accounts import account_for_import
 from arcadia_dagster.ledger.schema import connect
+from benchmarks.table import home
 
 ROUNDS = 3
 GOAL = 1.0  # seconds
@@ -132,8 +131,7 @@ def main() -> None:
     """Fill a ledger and print the table."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     resources = int(sys.argv[2]) if len(sys.argv) > 2 else lines // 10
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home():
         engine = connect(settings.ledger_url())
         fill(engine, lines, resources)
         table = Table(f"one month of {lines:,} lines, {resources:,} resources", "seconds", f"within {GOAL:g} s")

@@ -9,7 +9,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from arcadia_dagster.ledger.accounts import account_for_import
 from arcadia_dagster.ledger.billing import COLUMNS, store_billed_lines
 from arcadia_dagster.ledger.matching import OUTCOME, rematch
 from arcadia_dagster.ledger.schema import connect
-from benchmarks.table import Row, judged, seconds, show
+from benchmarks.table import Row, home, judged, seconds, show
 
 ROUNDS = 3
 ACCOUNT, INVOICE = "bench", "00000000-0000-4000-8000-000000000001"  # as long as any
@@ -188,8 +187,7 @@ def main() -> None:
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     resources = int(sys.argv[2]) if len(sys.argv) > 2 else lines // 10
     counts = {"resources": resources, "each": lines // resources}
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home() as folder:
         engine = connect(settings.ledger_url())
         account_id = account_for_import(engine, ACCOUNT)
         with engine.begin() as conn:

@@ -14,7 +14,6 @@ import argparse
 import io
 import os
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, create_engine, text
 
-from arcadia_dagster import embedded_postgres, settings
+from arcadia_dagster import settings
 from arcadia_dagster.demo.rules import next_month
 from arcadia_dagster.digitalocean.documents import write_items
 from arcadia_dagster.ledger import billing
@@ -35,6 +34,7 @@ from arcadia_dagster.ledger.matching import rematch
 from arcadia_dagster.ledger.reconcile import begin, reconcile
 from arcadia_dagster.ledger.schema import connect
 from benchmarks.account_generator import INGESTED_AFTER, MONTHS, GeneratedAccount, Invoice, Line, Thing
+from benchmarks.table import home
 
 MODES = ("ids", "csv", "csv, half-way")
 _NO_RESOURCE = "no resource"
@@ -212,8 +212,7 @@ def table_of(verdicts: Iterable[Verdict]) -> Table:
 @contextmanager
 def own_ledger() -> Iterator[Engine]:
     """A ledger in a database of its own, on the server of ARCADIA_DATABASE_URL or an embedded one; gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home():
         os.environ.setdefault("PGOPTIONS", "-c synchronous_commit=off")  # nothing here is worth a wait for the disk
         server = create_engine(settings.ledger_url(), isolation_level="AUTOCOMMIT")
         name = f"arcadia_bench_{uuid.uuid4().hex}"
@@ -227,7 +226,6 @@ def own_ledger() -> Iterator[Engine]:
             with server.connect() as conn:
                 conn.execute(text(f"drop database {name} with (force)"))
             server.dispose()
-            embedded_postgres.stop(settings.embedded_data_dir())  # while its folder is there; does nothing where none was started
 
 
 def main() -> int:

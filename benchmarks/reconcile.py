@@ -13,7 +13,6 @@ import math
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -33,7 +32,7 @@ from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.copying import copy_lines, line
 from arcadia_dagster.ledger.schema import connect
-from benchmarks.table import Row, judged, seconds, show
+from benchmarks.table import Row, home, judged, seconds, show
 
 ROUNDS, OF_FIRST_LOADS, OF_PEERS, PER_PAGE = 9, 15, 2, 200
 DROPLET = KINDS["droplet"]
@@ -254,8 +253,7 @@ def main() -> None:
     size = sum(map(len, encoded)) / count / 1000
     rounds = f"medians of {ROUNDS} in turn, of first loads {OF_FIRST_LOADS}, of peers {OF_PEERS}"
     title = f"reconcile: {count:,} droplets of {size:.1f} KB; {rounds}"
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home() as folder:
         engine = connect(settings.ledger_url())
 
         def settled(work: Callable[[], None]) -> float:

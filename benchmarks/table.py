@@ -11,7 +11,8 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import psutil
 from sqlalchemy import text
 
-from arcadia_dagster import settings
+from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.ledger.schema import connect
 
 
@@ -67,14 +68,24 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+@contextmanager
+def home() -> Iterator[str]:
+    """A temporary folder, ARCADIA_HOME unless there is one; of a server that ran in it nothing is left when it is removed."""
+    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
+        os.environ.setdefault("ARCADIA_HOME", folder)
+        try:
+            yield folder
+        finally:
+            embedded_postgres.stop(settings.embedded_data_dir())  # does nothing where none was started
+
+
 def machine() -> str:
     """What the figures depend on, in words."""
     processor = platform.processor() or platform.machine()
     if (file := Path("/proc/cpuinfo")).exists():
         named = [line.partition(": ")[2] for line in file.read_text().splitlines() if line.startswith("model name")]
         processor = named[0] if named else processor
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home():
         engine = connect(settings.ledger_url())
         with engine.connect() as conn:
             server = str(conn.scalar(text("show server_version"))).split()[0]

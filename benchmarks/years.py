@@ -9,9 +9,7 @@ what takes long.
 """
 
 import io
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -42,6 +40,7 @@ from arcadia_dagster.ledger.schema import connect
 from arcadia_dagster.report import figures
 from benchmarks.busy_account import BusyAccount, as_csv, end_of_last_month, months
 from benchmarks.marts import QUERIES
+from benchmarks.table import home
 
 ROUNDS = 3
 PATIENCE = 10  # seconds
@@ -254,8 +253,7 @@ def main() -> None:
     """Load both ledgers, one after the other, and print the tables."""
     years = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     slots = int(sys.argv[2]) if len(sys.argv) > 2 else 5000
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home():
         engine = connect(settings.ledger_url())
         with engine.connect() as conn:
             if conn.scalar(text("select count(*) from arcadia.cloud_accounts")):
