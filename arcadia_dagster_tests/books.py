@@ -114,3 +114,12 @@ def as_csv(*items):
 def listed(books, at, *resources):
     run = begin(books.engine, account_id=books.id, kind="droplet", started_at=datetime.fromisoformat(f"{at}T00:00:00Z"))
     reconcile(books.engine, run, resources)
+
+
+def rows_read(engine):
+    """How many rows of `resources` were ever read, this connection's included."""
+    with engine.begin() as conn:
+        conn.execute(text("select pg_stat_force_next_flush()"))
+    with engine.connect() as conn:
+        query = "select seq_tup_read + idx_tup_fetch from pg_stat_user_tables where relid = 'arcadia.resources'::regclass"
+        return conn.execute(text(query)).scalar_one()

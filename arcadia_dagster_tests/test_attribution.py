@@ -11,6 +11,7 @@ from arcadia_dagster.ledger import attribution
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk
 from arcadia_dagster.ledger.reconcile import begin, reconcile
+from arcadia_dagster_tests.books import rows_read
 
 INTERNAL = "skyai-internal"
 
@@ -257,3 +258,17 @@ def test_accounts_never_share_projects(engine, account):
     other.walk({"do:droplet:1": "p-web"})  # a project id of the first account
     other.attribute()
     assert other.projects() == {"droplet:1": (None, None)}
+
+
+def test_many_kinds_of_some_hundreds_each_are_attributed_as_one_of_many_thousands(engine, account):
+    """A first sync is attributed before the server looks at its tables of itself; then each would be held against each."""
+    with engine.begin() as conn:
+        conn.execute(text("alter table arcadia.resources set (autovacuum_enabled = off)"))  # or it is analyzed now and then
+    account.listing("project", Resource(provider_id="p", name="p"))
+    account.listing("droplet", *(Resource(provider_id=str(number), name=f"web-{number}") for number in range(500)))
+    parents = (Resource(provider_id=str(n), name="s", parent_kind="droplet", parent_provider_id=str(n)) for n in range(500))
+    account.listing("snapshot", *parents)
+    account.walk({"do:project:p": "p", **{f"do:droplet:{number}": "p" for number in range(500)}})
+    before = rows_read(engine)
+    assert account.attribute() == 1000
+    assert rows_read(engine) - before < 20_000

@@ -36,8 +36,8 @@ from arcadia_dagster.digitalocean.invoices import (
 )
 from arcadia_dagster.digitalocean.kinds import kind_named
 from arcadia_dagster.ledger.copying import FORMAT, copying, quoted
-from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MATCH_EVENT, OUTCOME, decide, match_events, stored_lines
-from arcadia_dagster.ledger.reconcile import MANY_ROWS, Changes, SyncRun, admit_billed, finish, lock, name_key
+from arcadia_dagster.ledger.matching import FOR_MANY_LINES, HISTORY, MANY_LINES, MATCH_EVENT, OUTCOME, decide, match_events, stored_lines
+from arcadia_dagster.ledger.reconcile import Changes, SyncRun, admit_billed, finish, lock, name_key
 from arcadia_dagster.ledger.tables import BY_NAME
 
 _FILE_NAMESPACE = uuid.UUID("a4b7c8de-52f0-5a53-9a86-9c3a1f3f0f5e")  # of invoices known by the content of a file
@@ -635,7 +635,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
             " max(ended_at) as end_at from billed_line"
         )
     ).one()
-    if there_are.lines > MANY_ROWS:
+    if there_are.lines > MANY_LINES:
         conn.execute(text(FOR_MANY_LINES))
     conn.execute(text("analyze billed_line (ordinal, kind, look_up, name_key, provider_resource_id, provider_resource_uuid, charge)"))
     before = conn.execute(
@@ -695,7 +695,7 @@ def store_billed_lines(conn: Connection, account_id: int, invoice_uuid: str) -> 
         {"end_at": there_are.end_at, "invoice_uuid": invoice_uuid},
     )
     conn.execute(text(_QUEUE_OLDER), values)
-    if there_are.lines > MANY_ROWS:
+    if there_are.lines > MANY_LINES:
         conn.execute(
             text(
                 "analyze arcadia.cloud_cost_lines (account_id, invoice_uuid, ordinal, kind, look_up, name_key, provider_resource_id,"

@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from arcadia_dagster.ledger.reconcile import MANY_ROWS, lock
+from arcadia_dagster.ledger.reconcile import lock
 from arcadia_dagster.ledger.tables import BY_NAME, OF_SERVICE
 
 OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
+MANY_LINES = 1000
 # Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is common here (lines whose
 # resource is known) for rare, and would look through all of them once for each. Of what is new, a
 # rough idea will do until the server looks for itself.
@@ -528,7 +529,7 @@ def rematch(engine: Engine, account_id: int) -> int:
             return 0
         found = conn.execute(text(_STALE_LINES), values).rowcount
         conn.execute(text("analyze stale_line"))
-        if found >= MANY_ROWS:
+        if found >= MANY_LINES:
             conn.execute(text(FOR_MANY_LINES))
         outcome = ", ".join(OUTCOME)
         conn.execute(

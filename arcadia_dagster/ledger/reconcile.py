@@ -193,7 +193,7 @@ def reconcile(
             _write_known(conn, run, known, things, counts)
             new += [one for one in ids if one not in known]
         counts["discovered"] = _write_new(conn, run, things, new)
-        if counts["discovered"] + counts["restored"] >= MANY_ROWS:
+        if _is_much(conn, counts["discovered"] + counts["restored"]):
             conn.execute(text("set local default_statistics_target = 10"))  # a rough idea will do until the server looks for itself
             conn.execute(text(f"analyze arcadia.resources ({_COMPARED})"))
         error = error or things.error
@@ -232,6 +232,15 @@ _COMPARED = ", ".join(column.name for column in resources.columns if column.name
 
 def _batches(ids: list[str]) -> Iterable[list[str]]:
     return (ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH))
+
+
+def _is_much(conn: Connection, new: int) -> bool:
+    """Whether so many new rows make the planner's picture of `resources` wrong enough for joins that never end.
+
+    By autovacuum's own rule, which is applied a minute later: https://www.postgresql.org/docs/current/routine-vacuuming.html
+    """
+    known = text("select greatest(reltuples, 0) from pg_class where oid = 'arcadia.resources'::regclass")
+    return new >= 50 and new >= 50 + conn.execute(known).scalar_one() / 10
 
 
 def _held(conn: Connection, run: SyncRun) -> dict[str, bytes | None]:
@@ -412,10 +421,6 @@ def _write_known(conn: Connection, run: SyncRun, known: Mapping[str, Any], thing
             ),
             {"ids": [*ids], "digests": [*digests]},
         )
-
-
-# So many new rows make the planner's picture of a table wrong enough for joins that never end; autovacuum looks a minute later.
-MANY_ROWS = 1000
 
 
 def _write_new(conn: Connection, run: SyncRun, things: _Things, ids: list[str]) -> int:
