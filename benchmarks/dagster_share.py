@@ -10,7 +10,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 from arcadia_dagster.ledger.schema import connect
-from benchmarks.table import Row, judged, show
+from benchmarks.table import Row, home, judged, show
 from benchmarks.timed_storage import path
 
 ROUNDS = 5
@@ -156,8 +155,7 @@ def measure(instance: dg.DagsterInstance, workspace: WorkspaceRequestContext) ->
 def main() -> None:
     """Print the parts, and the table."""
     account = sky_ai_account()
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder, SimulatedServer([account]) as server:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home() as folder, SimulatedServer([account]) as server:
         os.environ |= {"DAGSTER_HOME": folder, "DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
         instance_file = (ROOT / "dagster.yaml").read_text().replace("arcadia_dagster.instance_storage", "benchmarks.timed_storage")
         (Path(folder) / "dagster.yaml").write_text(instance_file.replace("LedgerStorage", "TimedStorage"))

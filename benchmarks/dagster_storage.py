@@ -9,7 +9,6 @@ schedules, and written here with the texts that they have.
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from datetime import datetime, timedelta
@@ -30,6 +29,7 @@ from arcadia_dagster.defs.scheduling import SCHEDULED
 from arcadia_dagster.demo.server import SimulatedServer
 from arcadia_dagster.demo.sky_ai import sky_ai_account
 from arcadia_dagster.ledger.schema import connect
+from benchmarks.table import home
 
 TABLES = """
 select c.relname as name, pg_total_relation_size(c.oid) as bytes from pg_class c
@@ -52,12 +52,11 @@ def main() -> None:
     """Print the tables."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     account = sky_ai_account()
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder, SimulatedServer([account]) as server:
-        home = Path(folder) / "dagster"
-        home.mkdir()
-        shutil.copy(Path(__file__).parent.parent / "dagster.yaml", home)
-        os.environ.setdefault("ARCADIA_HOME", folder)
-        os.environ |= {"DAGSTER_HOME": str(home), "DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
+    with home() as folder, SimulatedServer([account]) as server:
+        dagster_home = Path(folder) / "dagster"
+        dagster_home.mkdir()
+        shutil.copy(Path(__file__).parent.parent / "dagster.yaml", dagster_home)
+        os.environ |= {"DAGSTER_HOME": str(dagster_home), "DO_API_TOKEN": account.token, "DIGITALOCEAN_API_URL": server.url}
         connect(settings.ledger_url()).dispose()
         with dg.DagsterInstance.get() as instance:
             engine = create_engine(settings.ledger_url())

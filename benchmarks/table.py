@@ -73,10 +73,11 @@ def home() -> Iterator[str]:
     """A temporary folder, ARCADIA_HOME unless there is one; of a server that ran in it nothing is left when it is removed."""
     with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
         os.environ.setdefault("ARCADIA_HOME", folder)
+        data_dir = settings.embedded_data_dir()
         try:
             yield folder
         finally:
-            embedded_postgres.stop(settings.embedded_data_dir())  # does nothing where none was started
+            embedded_postgres.stop(data_dir)  # does nothing where none was started
 
 
 def machine() -> str:

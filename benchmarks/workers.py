@@ -7,7 +7,6 @@ temporary folder. Every account has been synced before; each worker has one proc
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from arcadia_dagster import settings
 from arcadia_dagster.demo import server as simulated
 from arcadia_dagster_tests.commands import wait_for
 from arcadia_dagster_tests.machines import Dagster, Machines, accounts_file, small_accounts
-from benchmarks.table import Row, judged, show
+from benchmarks.table import Row, home, judged, show
 
 LATENCY = 0.08  # seconds of the provider for each request
 JOB = "sync_inventory"
@@ -65,8 +64,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     by_one: list[float] = []
     by_two: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="arcadia-bench-") as folder:
-        os.environ.setdefault("ARCADIA_HOME", folder)
+    with home() as folder:
         accounts = small_accounts(count)
         file, names = accounts_file(Path(folder), accounts)
         with SlowServer(accounts) as server:
