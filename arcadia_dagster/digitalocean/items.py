@@ -117,13 +117,15 @@ class Items(Collection[Item]):
         item = decode_item(self._content(one))
         return {**item, **self._added[one]} if one in self._added else item
 
-    def content(self, one: str) -> tuple[bytes | memoryview | None, bytes]:
+    def content(self, one: str) -> tuple[bytes | memoryview | None, bytes | None]:
         """The item of this id as it came, None where fields were added to it; and its digest.
 
         Raises ValueError for one that was not put aside.
         """
+        if one in self._added:
+            return None, self.digests[one]
         content = self._content(one)
-        return None if one in self._added else content, self.digests[one] or _digest(content)
+        return content, self.digests[one] or _digest(content)
 
     def _content(self, one: str) -> bytes | memoryview:
         """Of items next to each other, the second look is at their whole page: that is one read for all that follow."""

@@ -17,8 +17,8 @@ OUTCOME = ("match_status", "resource_id", "match_method", "match_detail")
 
 MANY_LINES = 1000
 # Settings of a transaction that matches many lines: room for their sorts and joins. The planner takes what is common here (lines whose
-# resource is known) for rare, and would look through all of them once for each. Of what is new, a
-# rough idea will do until the server looks for itself.
+# resource is known) for rare, and would look through all of them once for each. Of what is new, a rough idea will do until the server
+# looks for itself.
 FOR_MANY_LINES = (
     "set local work_mem = '64MB'; set local enable_nestloop = off; set local enable_mergejoin = off;"
     " set local default_statistics_target = 10"

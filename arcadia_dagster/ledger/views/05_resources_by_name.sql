@@ -1,4 +1,5 @@
--- What looks something up by a name joins this and nothing else: each name is in one index of two, and nearly all are in the resource's row.
+-- For looking something up by a name: each is in one index of two, nearly all in the resource's row. Of both together the planner has no
+-- figures, so whoever joins many thousand names joins either table by itself.
 create view arcadia.resources_by_name as
 select name, name_key, name_seen_from as seen_from, null::timestamptz as seen_until, resource_id, account_id, kind, provider_id, region, attrs,
        tenant_id, provider_created_at, first_seen_at, last_seen_at, stale_strike_count, deleted_at, billing_only
