@@ -223,8 +223,8 @@ def reconcile(
 
 # So many items are looked up at a time, and so many rows.
 _BATCH = 2000
-# While the server is busy with new ones, the next are read in such pieces, and so many at most.
-_PIECE = 25
+# While the server is busy with new ones, the next are read, so few between two looks at whether it waits, and so many at most.
+_PIECE = 5
 _AHEAD = 2 * _BATCH
 # What queries join by or look for: figures on long JSON cost as much as all the others, and nothing uses them.
 _COMPARED = ", ".join(column.name for column in resources.columns if column.name not in ("attrs", "tags", "fingerprint", "item_digest"))
