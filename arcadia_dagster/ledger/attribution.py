@@ -168,7 +168,8 @@ with project as (
 ), walk as (
     select max(started_at) as started_at from arcadia.listings where account_id = :account_id and kind = :walk
 ), direct as (
-    select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id, r.cloud_project_id as old_project,
+    select r.resource_id, r.kind, r.provider_id, r.parent_kind, r.parent_provider_id,
+           r.cloud_project_id as old_project, r.attribution_source as old_source,
            coalesce(own.resource_id, listed.resource_id, kept.resource_id) as found,
            case when own.resource_id is not null then 'own_project_id'
                 when coalesce(listed.resource_id, kept.resource_id) is not null then 'membership' end as source,
@@ -194,24 +195,29 @@ with project as (
             and (seen.at < walk.started_at or seen.at > clock_timestamp())
      where r.account_id = :account_id and r.kind <> 'project' and r.deleted_at is null
 ), settled as (
-    select d.resource_id, d.old_project,
+    select d.resource_id, d.old_project, d.old_source,
            coalesce(d.found, parent.project, d.fallback) as project,
            case when d.found is not null then d.source when parent.project is not null then 'inherited'
                 when d.fallback is not null then 'fallback' end as source
       from direct d
       left join direct p on p.kind = d.parent_kind and p.provider_id = d.parent_provider_id
-      left join arcadia.resources gone on p.resource_id is null and gone.account_id = :account_id and gone.kind = d.parent_kind
-                                      and gone.provider_id = d.parent_provider_id and gone.kind <> 'project'
+      -- Few are parts of what is gone: each looks for it by the index, instead of all being read for them.
+      left join lateral (
+           select cloud_project_id from arcadia.resources
+            where account_id = :account_id and kind = d.parent_kind and provider_id = d.parent_provider_id and kind <> 'project' offset 0
+           ) gone on p.resource_id is null and d.parent_provider_id is not null
      cross join lateral (
            -- What is gone keeps the project it had; its snapshots still belong there.
            select case when p.resource_id is not null then coalesce(p.found, p.fallback) else gone.cloud_project_id end as project
            ) parent
+), due as materialized (
+    select * from settled where (old_project, old_source) is distinct from (project, source)
 ), changed as (
     update arcadia.resources r
-       set cloud_project_id = s.project, attribution_source = s.source
-      from settled s
-     where r.resource_id = s.resource_id and (r.cloud_project_id, r.attribution_source) is distinct from (s.project, s.source)
-    returning r.resource_id, s.old_project, s.project
+       set cloud_project_id = d.project, attribution_source = d.source
+      from due d
+     where r.resource_id = d.resource_id
+    returning r.resource_id, d.old_project, d.project
 ), moved as (
     insert into arcadia.cloud_resource_events (resource_id, account_id, sync_run_id, event, changes, occurred_at)
     select c.resource_id, :account_id, :sync_run_id, 'drift_detected',
