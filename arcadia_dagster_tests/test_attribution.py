@@ -272,3 +272,6 @@ def test_many_kinds_of_some_hundreds_each_are_attributed_as_one_of_many_thousand
     before = rows_read(engine)
     assert account.attribute() == 1000
     assert rows_read(engine) - before < 20_000
+    before = rows_read(engine)
+    assert account.attribute() == 0
+    assert rows_read(engine) - before < 3000  # once for the project of each, once for its tenant
