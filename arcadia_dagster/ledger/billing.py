@@ -317,13 +317,13 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
             if known is not None:
                 return _summary(conn, known, written=False)
             printed = parse_csv(file)
-            months: Counter[tuple[int, int]] = Counter()
+            months: Counter[date | None] = Counter()
 
             def lines() -> Iterator[InvoiceLine]:
-                for line in printed.lines:
-                    if (started_at := line.started_at) is not None:
-                        months[started_at.year, started_at.month] += 1
-                    yield line
+                passing = iter(printed.lines)
+                while some := [*islice(passing, _BATCH)]:
+                    months.update([_month_of(line.started_at) for line in some])
+                    yield from some
 
             reading = Reading(lines, to_compare=False)
             invoice_uuid = str(uuid.uuid5(_FILE_NAMESPACE, f"{account_id}:{document.sha256}"))
@@ -332,16 +332,22 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
                 {"invoice_uuid": invoice_uuid, "account_id": account_id},
             )
             _store_lines(conn, account_id, invoice_uuid, reading)
-            if not months:
+            dated = {month: count for month, count in months.items() if month is not None}
+            if not dated:
                 raise InvoiceError(
                     "the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?"
                 )
             conn.execute(
                 text("update arcadia.cloud_invoices set period = :period where invoice_uuid = :invoice_uuid"),
-                {"period": date(*max(months, key=lambda month: (months[month], month)), 1), "invoice_uuid": invoice_uuid},
+                {"period": max(dated, key=lambda month: (dated[month], month)), "invoice_uuid": invoice_uuid},
             )
             discrepancy = "; ".join(printed.warnings) or None
             return _close(conn, account_id, invoice_uuid, reading, written=True, discrepancy=discrepancy, documents={"csv": document})
+
+
+@lru_cache(maxsize=4096)
+def _month_of(time: datetime | None) -> date | None:
+    return None if time is None else date(time.year, time.month, 1)
 
 
 def _document(name: str, file: BinaryIO) -> _Document:
