@@ -317,12 +317,12 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
             if known is not None:
                 return _summary(conn, known, written=False)
             printed = parse_csv(file)
-            months: Counter[date | None] = Counter()
+            months: Counter[date] = Counter()
 
             def lines() -> Iterator[InvoiceLine]:
                 passing = iter(printed.lines)
                 while some := [*islice(passing, _BATCH)]:
-                    months.update([_month_of(line.started_at) for line in some])
+                    months.update([_month_of(time) for line in some if (time := line.started_at) is not None])
                     yield from some
 
             reading = Reading(lines, to_compare=False)
@@ -332,22 +332,21 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
                 {"invoice_uuid": invoice_uuid, "account_id": account_id},
             )
             _store_lines(conn, account_id, invoice_uuid, reading)
-            dated = {month: count for month, count in months.items() if month is not None}
-            if not dated:
+            if not months:
                 raise InvoiceError(
                     "the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?"
                 )
             conn.execute(
                 text("update arcadia.cloud_invoices set period = :period where invoice_uuid = :invoice_uuid"),
-                {"period": max(dated, key=lambda month: (dated[month], month)), "invoice_uuid": invoice_uuid},
+                {"period": max(months, key=lambda month: (months[month], month)), "invoice_uuid": invoice_uuid},
             )
             discrepancy = "; ".join(printed.warnings) or None
             return _close(conn, account_id, invoice_uuid, reading, written=True, discrepancy=discrepancy, documents={"csv": document})
 
 
 @lru_cache(maxsize=4096)
-def _month_of(time: datetime | None) -> date | None:
-    return None if time is None else date(time.year, time.month, 1)
+def _month_of(time: datetime) -> date:
+    return date(time.year, time.month, 1)
 
 
 def _document(name: str, file: BinaryIO) -> _Document:
