@@ -19,6 +19,7 @@ from arcadia_dagster.ledger.tenants import apply
 from arcadia_dagster.ledger.tenants_file import Declaration, Rule, Tenant
 from arcadia_dagster_tests import conftest
 from arcadia_dagster_tests.books import MAY, Books, as_json, droplet, item, listed
+from arcadia_dagster_tests.commands import wait_for
 
 # What a tenant reads in part; everything else is refused.
 OWN_ROWS = {"cloud_accounts", "cloud_tenants", "listings", "other_names", "resources", "cloud_resource_events"}
@@ -451,6 +452,33 @@ def test_roles_are_made_once(world):
     with world.engine.begin() as conn:
         assert ensure_roles(conn, world.ids.values()) == []
         protect(conn)
+
+
+def test_rights_are_given_while_the_server_tidies_a_table(world):
+    """Who holds a table to analyze it waits for whoever has granted something of it, and so must not be waited for by the same."""
+    world.execute(
+        "insert into arcadia.project_memberships (account_id, kind, provider_id, project_id)"
+        f" select {world.books.id}, 'droplet', n, 'p-a' from generate_series(1, 1000) n"
+    )
+    with world.engine.begin() as conn:
+        access.release(conn)  # as before there were roles
+    problems = []
+
+    def give():
+        try:
+            with world.engine.begin() as conn:
+                protect(conn)
+        except Exception as problem:
+            problems.append(problem)
+
+    giving = threading.Thread(target=give)
+    with world.engine.begin() as tidying, world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as looking:
+        tidying.execute(text("lock table arcadia.project_memberships in share update exclusive mode"))
+        giving.start()
+        wait_for(lambda: rows(looking, "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"))
+        tidying.execute(text("analyze arcadia.project_memberships"))
+    giving.join()
+    assert problems == []
 
 
 def test_databases_of_one_server_make_their_roles_together(engine, empty_database_url):

@@ -97,18 +97,21 @@ def protect(conn: Connection) -> None:
     ).all()
     tables = {name for name, kind in kinds if kind != "v"} - {*OWNER_ONLY}
     views = {name for name, kind in kinds if kind == "v"}
+    # Policies first, as they lock each table: or the server, about to note what it found in one, waits for the grants, and these for it.
     statements = [
+        *(f"create policy {_READERS} on arcadia.{table} for select to {ADMIN}, {ANALYST} using (true)" for table in sorted(tables)),
+        *(f"create policy tenants on arcadia.{table} for select to {TENANT} using ({rows})" for table, (_, rows) in _FOR_TENANTS.items()),
         f"revoke all on all tables in schema arcadia from {ADMIN}, {ANALYST}, {TENANT}",
         f"grant usage on schema arcadia to {ADMIN}, {ANALYST}, {TENANT}",
         f"grant execute on function arcadia.tenant_of_open_line, arcadia.detail_of_open_line to {ADMIN}, {ANALYST}, {TENANT}",
         f"grant select on {_listed(tables | views)} to {ADMIN}",
         f"grant select on {_listed((tables | views) - {*_INTERNAL})} to {ANALYST}",
         f"grant select on {_listed(views)} to {TENANT}",
-        *(f"create policy {_READERS} on arcadia.{table} for select to {ADMIN}, {ANALYST} using (true)" for table in sorted(tables)),
+        *(
+            f"grant select {f'({columns})' if columns else ''} on arcadia.{table} to {TENANT}"
+            for table, (columns, _) in _FOR_TENANTS.items()
+        ),
     ]
-    for table, (columns, rows) in _FOR_TENANTS.items():
-        statements.append(f"grant select {f'({columns})' if columns else ''} on arcadia.{table} to {TENANT}")
-        statements.append(f"create policy tenants on arcadia.{table} for select to {TENANT} using ({rows})")
     for statement in statements:
         conn.exec_driver_sql(statement)
 
