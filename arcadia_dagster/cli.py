@@ -27,9 +27,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from arcadia_dagster import embedded_postgres, settings
-from arcadia_dagster.digitalocean.client import Client, ProviderError
 from arcadia_dagster.digitalocean.invoices import InvoiceError
 from arcadia_dagster.digitalocean.kinds import KINDS
+from arcadia_dagster.digitalocean.replies import ProviderError
 from arcadia_dagster.ledger import api_keys
 from arcadia_dagster.ledger.access import AccessError, tenant_role
 from arcadia_dagster.ledger.accounts import (
@@ -571,6 +571,8 @@ def _sync_everything(
     """Run every job once, of the account that the accounts' file calls `name` where it names several; returns the account and whether all
     of them succeeded. Raises at once where nothing could succeed.
     """
+    from arcadia_dagster.digitalocean.client import Client
+
     try:
         # One request, which the shared budget can do without.
         client = Client(

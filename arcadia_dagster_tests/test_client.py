@@ -21,17 +21,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from arcadia_dagster.digitalocean import client as client_module
-from arcadia_dagster.digitalocean.client import (
-    Account,
-    Client,
-    Forbidden,
-    Listing,
-    NotFound,
-    Paging,
-    ProviderError,
-    TokenRejected,
-)
+from arcadia_dagster.digitalocean.client import Account, Client, Listing
 from arcadia_dagster.digitalocean.documents import read_items
+from arcadia_dagster.digitalocean.replies import Forbidden, NotFound, Paging, ProviderError, TokenRejected
 from arcadia_dagster_tests.scripted_server import Reply, Request, Server, serving
 
 TOKEN = "dop_v1_0123456789abcdef"

@@ -14,10 +14,11 @@ from sqlalchemy import text
 
 from arcadia_dagster.demo import items
 from arcadia_dagster.demo.showcase import showcase_account
-from arcadia_dagster.digitalocean.client import Client, Listing, Paging
+from arcadia_dagster.digitalocean.client import Client, Listing
 from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.items import Items, NewItems, decode_item
 from arcadia_dagster.digitalocean.kinds import KINDS, reader
+from arcadia_dagster.digitalocean.replies import Paging
 from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.reconcile import Changes, Recalled, _seen, begin, placeholder, recall, reconcile

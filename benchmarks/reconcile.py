@@ -25,9 +25,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from arcadia_dagster import settings
 from arcadia_dagster.demo import items
-from arcadia_dagster.digitalocean.client import Client, Paging
+from arcadia_dagster.digitalocean.client import Client
 from arcadia_dagster.digitalocean.inventory import Reading
 from arcadia_dagster.digitalocean.kinds import KINDS, Resource
+from arcadia_dagster.digitalocean.replies import Paging
 from arcadia_dagster.ledger import reconcile as ledger
 from arcadia_dagster.ledger.accounts import account_of_team
 from arcadia_dagster.ledger.copying import copy_lines, line

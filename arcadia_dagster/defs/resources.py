@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from arcadia_dagster import settings
 from arcadia_dagster.defs.accounts import account_of_run
-from arcadia_dagster.digitalocean.client import Client, ProviderError
+from arcadia_dagster.digitalocean.client import Client
+from arcadia_dagster.digitalocean.replies import ProviderError
 from arcadia_dagster.embedded_postgres import EmbeddedPostgresError
 from arcadia_dagster.ledger.accounts import account_of_team, note_account, note_no_account
 from arcadia_dagster.ledger.budget import RequestBudget

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, Paging, ProviderError
+from arcadia_dagster.digitalocean.client import Client, Listing
 from arcadia_dagster.digitalocean.items import Item
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Reader, Resource, Sightings, reader
+from arcadia_dagster.digitalocean.replies import Forbidden, NotFound, Paging, ProviderError
 from arcadia_dagster.digitalocean.urns import parse_urn
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 
 from arcadia_dagster.digitalocean import documents, items
-from arcadia_dagster.digitalocean.client import Paging
 from arcadia_dagster.digitalocean.documents import read_decimal
 from arcadia_dagster.digitalocean.items import decode_item, decode_number
+from arcadia_dagster.digitalocean.replies import Paging
 
 _canonical = msgspec.json.Encoder(decimal_format="number", order="deterministic")  # one spelling for one value
 

@@ -20,9 +20,10 @@ from arcadia_dagster.defs.inventory.assets import RETRIES
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.scheduling import FRESH_MONTHLY, fresh
 from arcadia_dagster.defs.tables import bars, preview, table_metadata
-from arcadia_dagster.digitalocean.client import Client, ProviderError
+from arcadia_dagster.digitalocean.client import Client
 from arcadia_dagster.digitalocean.inventory import list_invoices, read_invoice_preview
 from arcadia_dagster.digitalocean.invoices import InvoiceError
+from arcadia_dagster.digitalocean.replies import ProviderError
 from arcadia_dagster.ledger import billing
 from arcadia_dagster.ledger.accounts import accounts_of
 from arcadia_dagster.ledger.reconcile import Changes, begin, finish

@@ -12,9 +12,10 @@ from arcadia_dagster.defs.accounts import ACCOUNTS, account_partitions
 from arcadia_dagster.defs.resources import DigitalOcean, Ledger, failure
 from arcadia_dagster.defs.scheduling import fresh
 from arcadia_dagster.defs.tables import as_markdown, bars, table_metadata
-from arcadia_dagster.digitalocean.client import Client, Forbidden, Listing, NotFound, ProviderError
+from arcadia_dagster.digitalocean.client import Client, Listing
 from arcadia_dagster.digitalocean.inventory import Reading, create_project, list_kind, list_pool_members, walk_projects
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Sightings
+from arcadia_dagster.digitalocean.replies import Forbidden, NotFound, ProviderError
 from arcadia_dagster.ledger.attribution import WALK, attribute, record_walk, with_walk
 from arcadia_dagster.ledger.matching import is_waiting, rematch
 from arcadia_dagster.ledger.reconcile import (
