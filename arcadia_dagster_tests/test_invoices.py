@@ -334,6 +334,14 @@ def test_every_row_of_the_table_is_needed_by_a_line_above(row, monkeypatch):
     assert without != before, products._WORDINGS[row]
 
 
+@pytest.mark.parametrize("wording", [one for one in products._WORDINGS if one.word], ids=lambda one: one.word)
+@settings(deadline=None)
+@given(data=st.data())
+def test_every_description_of_a_wording_holds_its_word(wording, data):
+    description = data.draw(st.from_regex(wording.description, fullmatch=True))
+    assert wording.word in description.lower()
+
+
 @pytest.mark.parametrize(("group", "has_id"), [("cluster-1", False), ("", True)])
 def test_a_negative_line_of_an_unknown_product_with_an_id_or_a_group_is_no_credit(group, has_id):
     meaning = meaning_of("Quantum", group, "qubit", is_negative=True, has_id=has_id)

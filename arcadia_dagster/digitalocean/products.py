@@ -54,7 +54,8 @@ class _Wording:
     """One row of the table: whole product and whole description as patterns (case ignored), and what they mean.
 
     The description's groups `name`, `region` and `size` go to the meaning. Greedy patterns read brackets from the right, because names
-    may hold brackets too. `alone`: only for lines that carry neither an id nor a group.
+    may hold brackets too. `alone`: only for lines that carry neither an id nor a group. `word`: what every such description holds, in
+    lower case; to look for it takes a tenth of what the pattern takes.
     """
 
     product: re.Pattern[str]
@@ -64,6 +65,7 @@ class _Wording:
     look_up: LookUp | None
     reason: str | None
     alone: bool
+    word: str
 
 
 def _wording(
@@ -75,17 +77,19 @@ def _wording(
     look_up: LookUp | None = None,
     reason: str | None = None,
     alone: bool = False,
+    word: str = "",
 ) -> _Wording:
     flags = re.IGNORECASE | re.DOTALL | re.ASCII
-    return _Wording(re.compile(product, flags), re.compile(description, flags), charge, kind, look_up, reason, alone)
+    return _Wording(re.compile(product, flags), re.compile(description, flags), charge, kind, look_up, reason, alone, word)
 
 
-def _resource(product: str, description: str, kind: str, look_up: LookUp) -> _Wording:
-    return _wording(product, description, kind=kind, look_up=look_up)
+def _resource(product: str, description: str, kind: str, look_up: LookUp, *, word: str = "") -> _Wording:
+    return _wording(product, description, kind=kind, look_up=look_up, word=word)
 
 
-def _account(product: str, description: str, reason: str, *, alone: bool = False) -> _Wording:
-    return _wording(product, description, charge=Charge.ACCOUNT_LEVEL, kind="account", reason=f"account-level: {reason}", alone=alone)
+def _account(product: str, description: str, reason: str, *, alone: bool = False, word: str = "") -> _Wording:
+    reason = f"account-level: {reason}"
+    return _wording(product, description, charge=Charge.ACCOUNT_LEVEL, kind="account", reason=reason, alone=alone, word=word)
 
 
 _NAMED, _WHOLE = "(?P<name>.+)", "(?P<name>.*)"
@@ -113,15 +117,28 @@ _WORDINGS = (
         r"(?:.+ )?bandwidth overage(?: \(.*\))?",
         "bandwidth is a pool of the whole team, its overage belongs to no single droplet",
         alone=True,
+        word="bandwidth overage",
     ),
-    _account(".*", r".+ overage \([^()]* @ [^()]*\)", "an overage of what the whole team may use ({description})", alone=True),
+    _account(
+        ".*",
+        r".+ overage \([^()]* @ [^()]*\)",
+        "an overage of what the whole team may use ({description})",
+        alone=True,
+        word=" overage (",
+    ),
     _account("(?:.* )?overages?", ".*", "an overage of what the whole team may use ({description})"),
     # Droplets, their backups and snapshots
     _resource("(?:droplet )?backups", r"(?P<name>.+) \([^()]*backup[^()]*\)", "droplet", LookUp.PARENT),
     _resource("(?:droplet )?backups", rf"{_PLACED}\b.*", "droplet", LookUp.PARENT),  # not seen: usage-based backups
     _resource("(?:droplet )?backups", _SIZED, "droplet", LookUp.PARENT),
     _resource("(?:droplet )?backups", _WHOLE, "droplet", LookUp.PARENT),
-    _resource("(?:(?:droplet|volume) )?snapshots|droplets|volumes", rf"{_PLACED} (?:\w+ )?snapshot", "snapshot", LookUp.NAME),
+    _resource(
+        "(?:(?:droplet|volume) )?snapshots|droplets|volumes",
+        rf"{_PLACED} (?:\w+ )?snapshot",
+        "snapshot",
+        LookUp.NAME,
+        word=" snapshot",
+    ),
     _resource("(?:(?:droplet|volume) )?snapshots", _WHOLE, "snapshot", LookUp.NAME),
     _resource("(?:gpu )?droplets", _SIZED, "droplet", LookUp.NAME),  # "GPU Droplets" not seen
     _resource("(?:gpu )?droplets", _WHOLE, "droplet", LookUp.NAME),
@@ -176,9 +193,9 @@ def meaning_of(product: str, group_description: str, description: str, *, is_neg
     product that the table does not know gives UNKNOWN. Takes any text.
     """
     product, group, description = product.strip(), group_description.strip(), description.strip()
-    alone = not has_id and not group
+    alone, lowered = not has_id and not group, description.lower()
     for wording in _wordings_of(product):
-        if wording.alone and not alone:
+        if wording.word not in lowered or (wording.alone and not alone):
             continue
         match = wording.description.fullmatch(description)
         if match is None:
