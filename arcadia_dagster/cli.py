@@ -908,7 +908,7 @@ _LINES = """
            resource_provider_id, resource_state, kind
       from arcadia.matched_cost_lines where invoice_uuid = any(:invoices) and ordinal <= :limit
      order by period, invoice_uuid, ordinal limit :limit"""
-_MOST_LINES = 500  # that a person may want to see in a terminal
+_MOST_LINES = 200  # that a person may want to see in a terminal
 
 
 def _show_lines(engine: Engine, invoices: list[str], title: str | None = None) -> None:
