@@ -331,7 +331,7 @@ def import_csv(engine: Engine, account_id: int, csv: BinaryIO) -> Ingested:
                 text("insert into arcadia.cloud_invoices (invoice_uuid, account_id, period) values (:invoice_uuid, :account_id, now())"),
                 {"invoice_uuid": invoice_uuid, "account_id": account_id},
             )
-            _store_lines(conn, account_id, invoice_uuid, reading)
+            _replace_lines(conn, account_id, invoice_uuid, _rows(reading))
             if not months:
                 raise InvoiceError(
                     "the file has no line with a start time, so the month it bills is unknown; is it a complete invoice CSV?"
@@ -418,10 +418,10 @@ COLUMNS = (
 # How rows travel: the cells of a line. What separates and quotes them is rare in texts, so nearly every row is its cells joined; and what
 # is empty is NULL, but in columns that never are.
 _STAGED = (
-    *("charge", "billed_id", "look_up", "provider_resource_id", "provider_resource_uuid"),  # what rows are looked through for
+    *("ended_at", "charge", "billed_id", "look_up", "provider_resource_id", "provider_resource_uuid"),  # what rows are looked through for
     *("kind", "name_key", "parsed_name", "parsed_region", "parsed_size", "component", "reason"),
     *("product", "group_description", "description"),
-    *("ordinal", "started_at", "ended_at", "hours", "amount_usd", "project_name", "category"),
+    *("ordinal", "started_at", "hours", "amount_usd", "project_name", "category"),
 )
 _FORMAT = f"{FORMAT}, force_not_null (product, group_description, description, project_name, category)"
 
@@ -431,7 +431,7 @@ def _row(line: InvoiceLine) -> str:
     hours = "" if line.hours is None else line.hours
     texts = _texts(line.product, line.group_description, line.description, line.amount < 0, line.resource_id, line.resource_uuid)
     return (
-        f"{texts}\t{line.ordinal}\t{_time_text(line.started_at)}\t{_time_text(line.ended_at)}\t{hours!s}\t{line.amount!s}"
+        f"{_time_text(line.ended_at)}\t{texts}\t{line.ordinal}\t{_time_text(line.started_at)}\t{hours!s}\t{line.amount!s}"
         f"\t{_shared_cells(line.project_name, line.category)}\n"
     )
 
@@ -489,21 +489,11 @@ def _billed_id(meaning: Meaning, resource_id: str, resource_uuid: str) -> str | 
     return ids[0] or ids[1] or (meaning.name if meaning.look_up is LookUp.IP else None)
 
 
-class _Rows:
-    """The rows of an invoice's lines, many in a text, made as they pass; `digest` is of those that have passed."""
-
-    def __init__(self, lines: Iterable[InvoiceLine]) -> None:
-        self._rows = map(_row, lines)
-        self._sha256 = hashlib.sha256()
-
-    def __iter__(self) -> Iterator[bytes]:
-        while part := "".join(islice(self._rows, _BATCH)).encode():
-            self._sha256.update(part)
-            yield part
-
-    @property
-    def digest(self) -> str:
-        return self._sha256.hexdigest()
+def _rows(lines: Iterable[InvoiceLine]) -> Iterator[bytes]:
+    """The rows of an invoice's lines, many in a text, made as they pass."""
+    rows = map(_row, lines)
+    while part := "".join(islice(rows, _BATCH)).encode():
+        yield part
 
 
 def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: Iterable[InvoiceLine]) -> bool:
@@ -517,17 +507,23 @@ def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: It
     ).one_or_none()
     if header is None:
         raise InvoiceError(f"invoice {invoice_uuid} is not known in this account; materialise the asset `invoices` first")
+    digest = hashlib.sha256()
+
+    def rows() -> Iterator[bytes]:
+        for part in _rows(lines):
+            digest.update(part)
+            yield part
+
     if header.lines_sha256 is not None:
-        rows = _Rows(lines)
-        for _ in rows:
+        for _ in rows():
             pass
-        if rows.digest == header.lines_sha256:
+        if digest.hexdigest() == header.lines_sha256:
             return False
-    rows = _Rows(lines)
-    _replace_lines(conn, account_id, invoice_uuid, rows)
+        digest = hashlib.sha256()
+    _replace_lines(conn, account_id, invoice_uuid, rows())
     conn.execute(
         text("update arcadia.cloud_invoices set lines_sha256 = :digest where invoice_uuid = :invoice_uuid"),
-        {"digest": rows.digest, "invoice_uuid": invoice_uuid},
+        {"digest": digest.hexdigest(), "invoice_uuid": invoice_uuid},
     )
     return True
 
