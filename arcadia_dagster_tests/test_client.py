@@ -826,6 +826,51 @@ def test_a_total_that_changes_among_pages_read_at_once_is_seen(server: Server, c
     assert "went from 1800 to 1801" in incomplete(droplets(client))
 
 
+# --- several lists at once
+
+
+def list_of(client: Client) -> Callable[[int], Listing]:
+    return lambda one: client.list(f"/v2/projects/{one}/resources", "droplets", kind="project_resource")
+
+
+def test_lists_read_at_once_come_in_order(server: Server, client: Client) -> None:
+    """All eight must have been asked for before one is answered; one of them is refused, which is its own."""
+    meeting = threading.Barrier(8)
+
+    def reply(request: Request) -> Reply:
+        meeting.wait(60)
+        one = int(request.path.split("/")[3])
+        return Reply(status=403, body={"message": "no"}) if one == 4 else page([one], total=1)
+
+    server.seen.clear()
+    server.reply = reply
+    listings = [*client.at_once(list_of(client), iter(range(8)))]
+    assert [ids(listing) if listing.complete else "refused" for listing in listings] == [[0], [1], [2], [3], "refused", [5], [6], [7]]
+    assert [listing.requests for listing in listings] == [1] * 8
+    assert client.requests == len(server.seen) == 8
+    assert [*client.at_once(list_of(client), [])] == []
+
+
+def test_lists_that_nobody_wants_any_more_are_not_read_on(server: Server, client: Client) -> None:
+    """Of a hundred lists the first is short, the others have a hundred pages; whoever reads them stops after the first."""
+    stopped = threading.Event()
+
+    def reply(request: Request) -> Reply:
+        if request.path.startswith("/v2/projects/0/"):
+            return page([0], total=1)
+        if request.page > 1:
+            assert stopped.wait(60)
+        return page(range((request.page - 1) * 200, request.page * 200), total=20_000, more=True)
+
+    server.seen.clear()
+    server.reply = reply
+    listings = client.at_once(list_of(client), range(100))
+    assert ids(next(listings)) == [0]
+    threading.Timer(0.2, stopped.set).start()
+    listings.close()  # type: ignore[attr-defined]
+    assert len(server.seen) <= 1 + 8 * 10  # eight lists had been begun, with eight pages under way each
+
+
 # --- the other ways of paging
 
 

@@ -16,12 +16,12 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self, TypeAlias
+from typing import Any, BinaryIO, Protocol, Self, TypeAlias, TypeVar
 
 import httpcore
 import httpx  # noqa: TID251
@@ -36,6 +36,7 @@ from arcadia_dagster.digitalocean.replies import Forbidden, NotFound, Paging, Pr
 PUBLIC_API = "https://api.digitalocean.com"
 
 Params: TypeAlias = Mapping[str, str | int]
+_One = TypeVar("_One")
 
 _PER_PAGE = 200  # the most that the provider allows
 _MAX_PAGES = 50_000
@@ -295,6 +296,28 @@ class Client:
         except ProviderError as failure:
             error = failure
         return Listing(items=seen, requests=_local.requests - before, error=error, id_field=id_field)
+
+    def at_once(self, read: Callable[[_One], Listing], of: Iterable[_One]) -> Iterator[Listing]:
+        """What `read` gives of each, in their order, a few of which are read at the same time.
+
+        When no more is wanted, or one raises, no further request is sent.
+        """
+        each = [*of]
+        if len(each) < 2:
+            yield from map(read, each)
+            return
+        stop = threading.Event()
+
+        def read_in_thread(one: _One) -> Listing:
+            _local.stop = stop
+            return read(one)
+
+        threads = ThreadPoolExecutor(min(_AT_ONCE, len(each)), thread_name_prefix="digitalocean-lists")
+        try:
+            yield from threads.map(read_in_thread, each)
+        finally:
+            stop.set()
+            threads.shutdown(cancel_futures=True)
 
     def save_list(self, path: str, key: str, file: BinaryIO, *, kind: str, scope: str | None = None) -> None:
         """Put every item under `key` on all pages of `path` into `file`, as one JSON array (see `documents.py`).
@@ -703,6 +726,7 @@ class _Replies:
         self._numbers = iter(range(0))
         self._threads: ThreadPoolExecutor | None = None
         self._stop = threading.Event()
+        self._stop_of_list = _local.stop  # where the list itself is read in a thread
         self._sent: list[int] = []  # requests, by the threads
 
     def page(self, number: int) -> tuple[bytes, httpx.Response]:
@@ -722,6 +746,8 @@ class _Replies:
 
     def _ask_ahead(self) -> None:
         """Also bounds what waits in memory, should the threads be faster than who reads."""
+        if self._stop_of_list is not None and self._stop_of_list.is_set():
+            raise _StoppedError
         while self._threads is not None and len(self._coming) < _AT_ONCE and (number := next(self._numbers, None)) is not None:
             self._coming.append(self._threads.submit(self._ask_in_thread, number))
 

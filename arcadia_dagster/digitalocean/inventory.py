@@ -79,10 +79,9 @@ def list_kind(client: Client, kind: Kind, known: Mapping[str, bytes | None] | No
         regions = _remembered(client, "region", _list_regions)
         listing = Listing(items=[], requests=regions.requests, error=regions.error, id_field=kind.list_id)
         passes = [{"region": region["slug"]} for region in regions.items]
-    for query in passes:
-        if listing.error is not None and not kind.per_region:  # what other regions hold is worth knowing all the same
-            break
-        listing += _list(client, kind, kind.path, query, known)
+    path = kind.path
+    for one in client.at_once(lambda query: _list(client, kind, path, query, known), passes):
+        listing += one
     if kind.name == "project":  # https://docs.digitalocean.com/products/projects/details/features/
         listing = _not_empty(listing, kind.name, kind.path, "every team has a default project")
     if kind.inner is not None:
@@ -121,6 +120,12 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
     parents = _remembered(client, parent.name, lambda client: list_kind(client, parent))
     listing = Listing(items=[], requests=parents.requests, error=parents.error, id_field=kind.list_id)
     only_field, values = kind.along_only or (None, ())
+    having: list[Any] = []
+
+    def of(parent_id: Any) -> Listing:
+        one = _list(client, kind, str(kind.path).format(id=parent_id))
+        return replace(one, items=one.by_id.adding(lambda _: {"parent_id": parent_id}))
+
     for item in parents.items if parents.complete else ():
         if only_field is not None and not isinstance(item.get(only_field), str):
             error = _unreadable(
@@ -128,9 +133,9 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
             )
             listing += Listing(items=[], requests=0, error=error, id_field=kind.list_id)
         elif only_field is None or item[only_field] in values:
-            one = _list(client, kind, str(kind.path).format(id=item[parent.list_id]))
-            with_parent = {"parent_id": item[parent.list_id]}
-            listing += replace(one, items=one.by_id.adding(lambda _, fields=with_parent: fields))  # type: ignore[misc]
+            having.append(item[parent.list_id])
+    for one in client.at_once(of, having):
+        listing += one
     return listing
 
 
@@ -164,17 +169,17 @@ def list_pool_members(client: Client, pool_ids: Iterable[str]) -> Listing:
 
     One request for each pool. A pool that is gone has none.
     """
-    members = Listing(items=[], requests=0, error=None, id_field="droplet_id")
-    for pool_id in pool_ids:
+
+    def of(pool_id: str) -> Listing:
         one = client.list(
             f"/v2/droplets/autoscale/{pool_id}/members", "droplets", kind="autoscale_pool", id_field="droplet_id", scope="droplet:read"
         )
-        with_pool = {"autoscale_pool_id": pool_id}
-        members += replace(
-            one,
-            items=one.by_id.adding(lambda _, fields=with_pool: fields),  # type: ignore[misc]
-            error=None if isinstance(one.error, NotFound) else one.error,
-        )
+        items = one.by_id.adding(lambda _: {"autoscale_pool_id": pool_id})
+        return replace(one, items=items, error=None if isinstance(one.error, NotFound) else one.error)
+
+    members = Listing(items=[], requests=0, error=None, id_field="droplet_id")
+    for one in client.at_once(of, pool_ids):
+        members += one
     return members
 
 
@@ -210,14 +215,15 @@ def list_backups(client: Client) -> Listing:
     shown = {str(image["id"]) for image in images.items if image.get("type") == "backup"} if images.error is None else set()
     items = images.by_id.only(shown).adding(lambda backup: {"droplet_id": owner.get(backup)})
 
-    error: ProviderError | None = None
-    for droplet_id in dict.fromkeys([*(owner[backup] for backup in owner if backup not in shown), *unknown]):
-        backups = client.list(f"/v2/droplets/{droplet_id}/backups", "backups", kind=kind.name, scope="droplet:read")
-        requests += backups.requests
-        error = error or backups.error
-        with_owner = {"droplet_id": droplet_id}
-        items |= backups.by_id.adding(lambda _, fields=with_owner: fields)  # type: ignore[misc]
-    return Listing(items=items, requests=requests, error=error or images.error)
+    def of(droplet_id: Any) -> Listing:
+        one = client.list(f"/v2/droplets/{droplet_id}/backups", "backups", kind=kind.name, scope="droplet:read")
+        return replace(one, items=one.by_id.adding(lambda _: {"droplet_id": droplet_id}))
+
+    listing = Listing(items=items, requests=requests, error=None)
+    to_ask = dict.fromkeys([*(owner[backup] for backup in owner if backup not in shown), *unknown])
+    for one in client.at_once(of, to_ask):
+        listing += one
+    return replace(listing, error=listing.error or images.error)
 
 
 def walk_projects(client: Client, project_ids: Iterable[str], *, missing: Collection[str] = ()) -> Walk:
@@ -227,10 +233,13 @@ def walk_projects(client: Client, project_ids: Iterable[str], *, missing: Collec
     """
     memberships: dict[tuple[str, str], str] = {}
     requests, error, cause = 0, None, None
-    for project_id in project_ids:
-        listing = client.list(
-            f"/v2/projects/{project_id}/resources", "resources", kind="project_resource", id_field="urn", scope="project:read"
-        )
+
+    def of(project_id: str) -> Listing:
+        path = f"/v2/projects/{project_id}/resources"
+        return client.list(path, "resources", kind="project_resource", id_field="urn", scope="project:read")
+
+    ids = [*project_ids]
+    for project_id, listing in zip(ids, client.at_once(of, ids), strict=True):
         requests += listing.requests
         if project_id in missing and isinstance(listing.error, NotFound):
             continue
