@@ -208,22 +208,17 @@ def _takes_over(one: str, other: str) -> str:
                    and {other}.started_at between {one}.ended_at - {_ADJOINS} and {one}.ended_at + {_ADJOINS})"""
 
 
-def _next_to(moment: str, other: str, size: str) -> str:
-    return f"""(coalesce({other} over neighbours = {moment}, false) or coalesce({size} over neighbours <> size
-                and {other} over neighbours between {moment} - {_ADJOINS} and {moment} + {_ADJOINS}, false))"""
-
-
 # Nearly all lines are easy: of those that name their resource, none covers the time of another (none begins before the one before it
-# ends), so each need only look at the one before it and the one after it; and nothing else bears the name. `quick` finds them, and holds
-# no more of a pair than that, as there are as many as lines. The others are `odd`, and so is what shares a line with them: they are judged
-# again, each line against all.
+# ends), so each need only look at the one before it and the one after it, which takes over to the second; and nothing else bears the name.
+# `quick` finds them, and holds no more of a pair than that, as there are as many as lines. The others are `odd`, and so is what shares a
+# line with them: they are judged again, each line against all.
 _QUICK = f"""
     select line, resource_id, fits, crosses or is_group or by_name and not fits as odd,
            fits and by_name and known_from is null as easy
       from (
     select line, resource_id, by_name, known_from, look_up = 'group' as is_group, {" and ".join(FACTS)}
-              and (not by_name or begins_free or {_next_to("started_at", "lag(ended_at)", "lag(size)")})
-              and (not by_name or ends_free or {_next_to("ended_at", "lead(started_at)", "lead(size)")}) as fits,
+              and (not by_name or begins_free or coalesce(lag(ended_at) over neighbours = started_at, false))
+              and (not by_name or ends_free or coalesce(lead(started_at) over neighbours = ended_at, false)) as fits,
            by_name and coalesce(started_at < lag(ended_at) over neighbours, false) as crosses
       from pair window neighbours as (partition by {_SAME} order by started_at, line)) q"""
 _ODD = """
