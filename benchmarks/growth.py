@@ -380,8 +380,7 @@ def grow(size: int, folder: Path) -> Iterator[tuple[str, Cell | None]]:
             make_ready(Place(engine, here, size))
             memory = ServerMemory(here / "postgres")
             for name in cases:
-                with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:  # as autovacuum has done a minute later
-                    conn.execute(text("vacuum analyze"))
+                matching.tidy(engine)
                 command = [sys.executable, __file__, "--case", part, name, str(size), str(here)]
                 with memory.watched():
                     done = subprocess.run(
