@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from arcadia_dagster.digitalocean import client as client_module
-from arcadia_dagster.digitalocean.client import Account, Client, Listing
+from arcadia_dagster.digitalocean.client import Account, Client, Listing, at_once
 from arcadia_dagster.digitalocean.documents import read_items
 from arcadia_dagster.digitalocean.replies import Forbidden, NotFound, Paging, ProviderError, TokenRejected
 from arcadia_dagster_tests.scripted_server import Reply, Request, Server, serving
@@ -844,11 +844,11 @@ def test_lists_read_at_once_come_in_order(server: Server, client: Client) -> Non
 
     server.seen.clear()
     server.reply = reply
-    listings = [*client.at_once(list_of(client), iter(range(8)))]
+    listings = [*at_once(list_of(client), iter(range(8)))]
     assert [ids(listing) if listing.complete else "refused" for listing in listings] == [[0], [1], [2], [3], "refused", [5], [6], [7]]
     assert [listing.requests for listing in listings] == [1] * 8
     assert client.requests == len(server.seen) == 8
-    assert [*client.at_once(list_of(client), [])] == []
+    assert [*at_once(list_of(client), [])] == []
 
 
 def test_lists_that_nobody_wants_any_more_are_not_read_on(server: Server, client: Client) -> None:
@@ -864,10 +864,10 @@ def test_lists_that_nobody_wants_any_more_are_not_read_on(server: Server, client
 
     server.seen.clear()
     server.reply = reply
-    listings = client.at_once(list_of(client), range(100))
+    listings = at_once(list_of(client), range(100))
     assert ids(next(listings)) == [0]
     threading.Timer(0.2, stopped.set).start()
-    listings.close()  # type: ignore[attr-defined]
+    listings.close()
     assert len(server.seen) <= 1 + 8 * 10  # eight lists had been begun, with eight pages under way each
 
 

@@ -7,6 +7,7 @@ here knows a kind, a database or Dagster.
 
 import bisect
 import collections
+import contextlib
 import email.utils
 import functools
 import http
@@ -16,10 +17,11 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol, Self, TypeAlias, TypeVar
 
@@ -37,10 +39,11 @@ PUBLIC_API = "https://api.digitalocean.com"
 
 Params: TypeAlias = Mapping[str, str | int]
 _One = TypeVar("_One")
+_Read = TypeVar("_Read")
 
 _PER_PAGE = 200  # the most that the provider allows
 _MAX_PAGES = 50_000
-_AT_ONCE = 8  # pages of one list that are asked for at the same time
+_AT_ONCE = 8  # pages of one list, or lists of their kind, that are asked for at the same time
 _MAX_BYTES = 64 * 1024 * 1024  # of a reply that is kept in memory
 _MAX_FILE_BYTES = 1024 * 1024 * 1024  # of one that goes to a file; a line of an invoice CSV is some 130 bytes
 _SLOWEST = 64 * 1024  # bytes a second: what a reply brings adds to the time that it may take
@@ -297,28 +300,6 @@ class Client:
             error = failure
         return Listing(items=seen, requests=_local.requests - before, error=error, id_field=id_field)
 
-    def at_once(self, read: Callable[[_One], Listing], of: Iterable[_One]) -> Iterator[Listing]:
-        """What `read` gives of each, in their order, a few of which are read at the same time.
-
-        When no more is wanted, or one raises, no further request is sent.
-        """
-        each = [*of]
-        if len(each) < 2:
-            yield from map(read, each)
-            return
-        stop = threading.Event()
-
-        def read_in_thread(one: _One) -> Listing:
-            _local.stop = stop
-            return read(one)
-
-        threads = ThreadPoolExecutor(min(_AT_ONCE, len(each)), thread_name_prefix="digitalocean-lists")
-        try:
-            yield from threads.map(read_in_thread, each)
-        finally:
-            stop.set()
-            threads.shutdown(cancel_futures=True)
-
     def save_list(self, path: str, key: str, file: BinaryIO, *, kind: str, scope: str | None = None) -> None:
         """Put every item under `key` on all pages of `path` into `file`, as one JSON array (see `documents.py`).
 
@@ -352,7 +333,7 @@ class Client:
                 query = {**(params or {}), **({"page": number} if number > 1 else {})}
             return self._request("GET", path, kind=kind, scope=scope, params=query)
 
-        with _Replies(ask) as replies:
+        with contextlib.closing(_Replies(ask)) as replies:
             return self._add_up(items, replies, path, key, kind=kind, paging=paging)
 
     def _add_up(self, items: "_Pages", replies: "_Replies", path: str, key: str, *, kind: str, paging: Paging) -> str | None:
@@ -446,7 +427,7 @@ class Client:
         file: BinaryIO | None = None,
     ) -> tuple[bytes, httpx.Response]:
         for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, ProviderError) and error._again,
+            on=lambda error: isinstance(error, ProviderError) and error.again,
             attempts=self._attempts,
             timeout=None,
             wait_initial=self._backoff,
@@ -457,7 +438,7 @@ class Client:
                 try:
                     return self._send(method, path, kind=kind, scope=scope, params=params, accept=accept, body=body, file=file)
                 except ProviderError as error:
-                    if error._again is True and attempt.num < self._attempts:
+                    if error.again is True and attempt.num < self._attempts:
                         self._on_wait(attempt.next_wait, f"before it tries again; {kind}: {error.message}")
                     raise
         raise AssertionError("stamina returns or raises")
@@ -542,7 +523,7 @@ class Client:
             advice="check DIGITALOCEAN_API_URL and the network",
         )
         untrusted = _has_cause(error, ssl.SSLCertVerificationError)
-        failure._again = isinstance(error, httpx.TransportError) and not untrusted and (method == "GET" or unconnected)
+        failure.again = isinstance(error, httpx.TransportError) and not untrusted and (method == "GET" or unconnected)
         return failure
 
     def _refused(
@@ -580,7 +561,7 @@ class Client:
                 self._shared.hold(wait, reason)
         if method == "GET" or status == 429:
             # 0.0: the budget makes the next attempt wait, and with it every other thread's requests.
-            error._again = 0.0 if wait > 0 or held else True
+            error.again = 0.0 if wait > 0 or held else True
         return error
 
 
@@ -717,57 +698,61 @@ def _object_or_nothing(value: Any, where: str) -> Mapping[str, Any]:
     return value or {}
 
 
+def at_once(read: Callable[[_One], _Read], of: Iterable[_One]) -> Generator[_Read, None, None]:
+    """What `read`, which makes requests, gives of each, in their order; a few threads are ahead of who takes it. Raises what `read` does.
+
+    Once it is closed no further request is sent, and those under way have been waited for.
+    """
+    each = [*of]
+    if len(each) < 2:  # a single one needs no thread
+        yield from map(read, each)
+        return
+    stop, stop_of_all = threading.Event(), _local.stop
+    sent: list[int] = []  # requests, by the threads
+
+    def read_in_thread(one: _One) -> _Read:
+        _local.stop = stop
+        before = _local.requests
+        try:
+            return read(one)
+        finally:
+            sent.append(_local.requests - before)
+
+    threads = ThreadPoolExecutor(min(_AT_ONCE, len(each)), thread_name_prefix="digitalocean")
+    try:
+        coming = collections.deque(threads.submit(read_in_thread, one) for one in each[:_AT_ONCE])
+        rest = iter(each[_AT_ONCE:])
+        while coming:
+            found = coming.popleft().result()
+            if stop_of_all is not None and stop_of_all.is_set():  # this itself is read in a thread, for somebody who wants no more
+                raise _StoppedError
+            # One for one: what waits in memory is bounded, should the threads be faster than who reads.
+            coming.extend(threads.submit(read_in_thread, one) for one in islice(rest, 1))
+            yield found
+    finally:
+        stop.set()
+        threads.shutdown(cancel_futures=True)
+        _local.requests += sum(sent)
+
+
 class _Replies:
-    """The replies to the requests for pages. Once it is known how many there are, a few threads ask for the next ones ahead."""
+    """The replies to the requests for pages. Once it is known how many there are, those that follow are asked for ahead."""
 
     def __init__(self, ask: Callable[[int], tuple[bytes, httpx.Response]]) -> None:
         self._ask = ask
-        self._coming: collections.deque[Future[tuple[bytes, httpx.Response]]] = collections.deque()
-        self._numbers = iter(range(0))
-        self._threads: ThreadPoolExecutor | None = None
-        self._stop = threading.Event()
-        self._stop_of_list = _local.stop  # where the list itself is read in a thread
-        self._sent: list[int] = []  # requests, by the threads
+        self._coming = at_once(ask, range(0))
 
     def page(self, number: int) -> tuple[bytes, httpx.Response]:
         """The reply for this page; pages are wanted in order. Raises ProviderError."""
-        if not self._coming:
-            return self._ask(number)
-        reply = self._coming.popleft().result()
-        self._ask_ahead()
-        return reply
+        return next(self._coming, None) or self._ask(number)
 
     def expect(self, last: int) -> None:
         """Page 1 is there, and says that this is the last."""
-        if last > 2:  # a single page more needs no thread
-            self._threads = ThreadPoolExecutor(min(_AT_ONCE, last - 1), thread_name_prefix="digitalocean-pages")
-            self._numbers = iter(range(2, last + 1))
-            self._ask_ahead()
+        self._coming = at_once(self._ask, range(2, last + 1))
 
-    def _ask_ahead(self) -> None:
-        """Also bounds what waits in memory, should the threads be faster than who reads."""
-        if self._stop_of_list is not None and self._stop_of_list.is_set():
-            raise _StoppedError
-        while self._threads is not None and len(self._coming) < _AT_ONCE and (number := next(self._numbers, None)) is not None:
-            self._coming.append(self._threads.submit(self._ask_in_thread, number))
-
-    def _ask_in_thread(self, number: int) -> tuple[bytes, httpx.Response]:
-        _local.stop = self._stop
-        before = _local.requests
-        try:
-            return self._ask(number)
-        finally:
-            self._sent.append(_local.requests - before)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def close(self) -> None:
         """No further request is sent; those under way are waited for."""
-        self._stop.set()
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
-            _local.requests += sum(self._sent)
+        self._coming.close()
 
 
 class _Window:

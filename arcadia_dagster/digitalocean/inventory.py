@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from arcadia_dagster.digitalocean.client import Client, Listing
+from arcadia_dagster.digitalocean.client import Client, Listing, at_once
 from arcadia_dagster.digitalocean.items import Item
 from arcadia_dagster.digitalocean.kinds import KINDS, Kind, Reader, Resource, Sightings, reader
 from arcadia_dagster.digitalocean.replies import Forbidden, NotFound, Paging, ProviderError
@@ -80,8 +80,7 @@ def list_kind(client: Client, kind: Kind, known: Mapping[str, bytes | None] | No
         listing = Listing(items=[], requests=regions.requests, error=regions.error, id_field=kind.list_id)
         passes = [{"region": region["slug"]} for region in regions.items]
     path = kind.path
-    for one in client.at_once(lambda query: _list(client, kind, path, query, known), passes):
-        listing += one
+    listing = sum(at_once(lambda query: _list(client, kind, path, query, known), passes), listing)
     if kind.name == "project":  # https://docs.digitalocean.com/products/projects/details/features/
         listing = _not_empty(listing, kind.name, kind.path, "every team has a default project")
     if kind.inner is not None:
@@ -121,11 +120,6 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
     listing = Listing(items=[], requests=parents.requests, error=parents.error, id_field=kind.list_id)
     only_field, values = kind.along_only or (None, ())
     having: list[Any] = []
-
-    def of(parent_id: Any) -> Listing:
-        one = _list(client, kind, str(kind.path).format(id=parent_id))
-        return replace(one, items=one.by_id.adding(lambda _: {"parent_id": parent_id}))
-
     for item in parents.items if parents.complete else ():
         if only_field is not None and not isinstance(item.get(only_field), str):
             error = _unreadable(
@@ -134,9 +128,12 @@ def _list_along(client: Client, kind: Kind, parent: Kind) -> Listing:
             listing += Listing(items=[], requests=0, error=error, id_field=kind.list_id)
         elif only_field is None or item[only_field] in values:
             having.append(item[parent.list_id])
-    for one in client.at_once(of, having):
-        listing += one
-    return listing
+    return sum(at_once(lambda one: _with(_list(client, kind, str(kind.path).format(id=one)), parent_id=one), having), listing)
+
+
+def _with(listing: Listing, **fields: Any) -> Listing:
+    """The listing, each item with these fields besides: the reply does not say of whom it is."""
+    return replace(listing, items=listing.by_id.adding(lambda _: fields))
 
 
 def _inside(listing: Listing, kind: Kind, field: str) -> Listing:
@@ -174,13 +171,9 @@ def list_pool_members(client: Client, pool_ids: Iterable[str]) -> Listing:
         one = client.list(
             f"/v2/droplets/autoscale/{pool_id}/members", "droplets", kind="autoscale_pool", id_field="droplet_id", scope="droplet:read"
         )
-        items = one.by_id.adding(lambda _: {"autoscale_pool_id": pool_id})
-        return replace(one, items=items, error=None if isinstance(one.error, NotFound) else one.error)
+        return _with(replace(one, error=None if isinstance(one.error, NotFound) else one.error), autoscale_pool_id=pool_id)
 
-    members = Listing(items=[], requests=0, error=None, id_field="droplet_id")
-    for one in client.at_once(of, pool_ids):
-        members += one
-    return members
+    return sum(at_once(of, pool_ids), Listing(items=[], requests=0, error=None, id_field="droplet_id"))
 
 
 def list_backups(client: Client) -> Listing:
@@ -216,13 +209,11 @@ def list_backups(client: Client) -> Listing:
     items = images.by_id.only(shown).adding(lambda backup: {"droplet_id": owner.get(backup)})
 
     def of(droplet_id: Any) -> Listing:
-        one = client.list(f"/v2/droplets/{droplet_id}/backups", "backups", kind=kind.name, scope="droplet:read")
-        return replace(one, items=one.by_id.adding(lambda _: {"droplet_id": droplet_id}))
+        path = f"/v2/droplets/{droplet_id}/backups"
+        return _with(client.list(path, "backups", kind=kind.name, scope="droplet:read"), droplet_id=droplet_id)
 
-    listing = Listing(items=items, requests=requests, error=None)
     to_ask = dict.fromkeys([*(owner[backup] for backup in owner if backup not in shown), *unknown])
-    for one in client.at_once(of, to_ask):
-        listing += one
+    listing = sum(at_once(of, to_ask), Listing(items=items, requests=requests, error=None))
     return replace(listing, error=listing.error or images.error)
 
 
@@ -239,7 +230,7 @@ def walk_projects(client: Client, project_ids: Iterable[str], *, missing: Collec
         return client.list(path, "resources", kind="project_resource", id_field="urn", scope="project:read")
 
     ids = [*project_ids]
-    for project_id, listing in zip(ids, client.at_once(of, ids), strict=True):
+    for project_id, listing in zip(ids, at_once(of, ids), strict=True):
         requests += listing.requests
         if project_id in missing and isinstance(listing.error, NotFound):
             continue

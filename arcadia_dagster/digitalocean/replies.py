@@ -29,7 +29,7 @@ class ProviderError(Exception):
         self.status = status
         self.message = message
         self.request_id = request_id
-        self._again: bool | float = False  # what stamina is told: no, yes with backoff, or after so many seconds
+        self.again: bool | float = False  # whether it is worth another try: no, yes with backoff, or after so many seconds
         outcome = "failed" if status is None else f"answered HTTP {status}"
         identity = "" if request_id is None else f" (request id {request_id})"
         super().__init__(f"{kind}: {path} {outcome}: {message.rstrip('. ')}{identity}; {advice}")
