@@ -357,16 +357,20 @@ def _document(name: str, file: BinaryIO) -> _Document:
             f"the invoice's {'CSV' if name == 'csv' else 'JSON items'} are {size:,} bytes, and the ledger keeps documents of up to"
             f" {_LARGEST:,}; ask for a change if this is a real invoice"
         )
-    sha256 = hashlib.sha256()
-    for part in _parts(file):
-        sha256.update(part)
-    return _Document(file=file, sha256=sha256.hexdigest())
+    return _Document(file=file, sha256=_sha256(_parts(file)))
 
 
 def _parts(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while part := file.read(_PART):
         yield part
+
+
+def _sha256(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _readings(items: BinaryIO | None, csv: BinaryIO | None) -> tuple[Reading, Reading | None, list[str]]:
@@ -507,6 +511,8 @@ def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: It
     ).one_or_none()
     if header is None:
         raise InvoiceError(f"invoice {invoice_uuid} is not known in this account; materialise the asset `invoices` first")
+    if header.lines_sha256 is not None and _sha256(_rows(lines)) == header.lines_sha256:
+        return False
     digest = hashlib.sha256()
 
     def rows() -> Iterator[bytes]:
@@ -514,12 +520,6 @@ def _store_lines(conn: Connection, account_id: int, invoice_uuid: str, lines: It
             digest.update(part)
             yield part
 
-    if header.lines_sha256 is not None:
-        for _ in rows():
-            pass
-        if digest.hexdigest() == header.lines_sha256:
-            return False
-        digest = hashlib.sha256()
     _replace_lines(conn, account_id, invoice_uuid, rows())
     conn.execute(
         text("update arcadia.cloud_invoices set lines_sha256 = :digest where invoice_uuid = :invoice_uuid"),
