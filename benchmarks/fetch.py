@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import uvicorn
 
 from benchmarks.reconcile import Pages, droplet, pages_of
-from benchmarks.table import Row, judged, show
+from benchmarks.table import Row, judged, middle, show
 
 ROUNDS, LATENCY, TOKEN = 3, 0.08, "dop_v1_benchmark"
 LIMITS = [(b"ratelimit-limit", b"1000000"), (b"ratelimit-remaining", b"999999"), (b"content-type", b"application/json")]
@@ -104,8 +104,7 @@ def main() -> None:
     finally:
         server.communicate("")
     assert all(found == count for pair in pairs for found, _, _ in pair)
-    pairs.sort(key=lambda pair: pair[1][1] / pair[0][1])
-    (_, own, own_peak), (_, other, other_peak) = pairs[len(pairs) // 2]
+    (_, own, own_peak), (_, other, other_peak) = middle(pairs, lambda pair: pair[1][1] / pair[0][1])
     title = f"fetch: {count:,} droplets, {LATENCY * 1000:.0f} ms a request; the middle of {ROUNDS} pairs by their ratio"
     rows = [
         Row("all of them", f"{own:.1f} s", f"pydo {other:.1f} s", f"{LATENCY:.2f} s", f"peer/ours {judged(other / own, least=7)}"),

@@ -22,7 +22,7 @@ from arcadia_dagster.ledger.accounts import account_for_import
 from arcadia_dagster.ledger.billing import COLUMNS, store_billed_lines
 from arcadia_dagster.ledger.matching import OUTCOME, rematch
 from arcadia_dagster.ledger.schema import connect
-from benchmarks.table import Row, home, judged, seconds, show
+from benchmarks.table import Row, home, judged, middle, seconds, show
 
 ROUNDS = 5
 ACCOUNT, INVOICE = "bench", "00000000-0000-4000-8000-000000000001"  # as long as any
@@ -183,11 +183,6 @@ def imported(folder: Path, engine: Engine, account_id: int, counts: dict[str, in
     return took, memory, plain
 
 
-def middle(ours: list[float], limit: list[float]) -> tuple[float, float]:
-    """The round whose ratio is the middle one."""
-    return sorted(zip(ours, limit, strict=True), key=lambda one: one[0] / one[1])[len(ours) // 2]
-
-
 def main() -> None:
     """Print the table."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
@@ -211,11 +206,11 @@ def main() -> None:
         for case, own in rounds.items():
             if case not in ("stored unmatched", "bare join"):
                 limit, goal = goals.get(case, ("bare join", math.inf))
-                took, least = middle(own, rounds[limit])
+                took, least = middle(zip(own, rounds[limit], strict=True), lambda one: one[0] / one[1])
                 rows.append(Row(case, f"{took:.2f} s", "", f"{limit} {least:.2f} s", f"ours/limit {judged(took / least, most=goal)}"))
         for share in (10, 1):
             own, memory, plain = imported(Path(folder), engine, account_id, {"resources": resources // share, "each": counts["each"]})
-            took, least = middle(own, plain)
+            took, least = middle(zip(own, plain, strict=True), lambda one: one[0] / one[1])
             ratio = judged(took / least, most=1.8 if share == 1 else math.inf)
             case = f"arcadia import, {lines // share:,} lines"
             rows.append(Row(case, f"{took:.1f} s, {memory} MB", "", f"COPY and typed insert {least:.1f} s", f"ours/limit {ratio}"))

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import psutil
 from sqlalchemy import text
 
 from arcadia_dagster import embedded_postgres, settings
 from arcadia_dagster.ledger.schema import connect
+
+_Round = TypeVar("_Round")
 
 
 class Row(NamedTuple):
@@ -59,6 +61,12 @@ def judged(*ratios: float, least: float = 0.0, most: float = math.inf) -> str:
     goal = f"goal >= {least:g}" if least else f"goal <= {most:g}" if most < math.inf else ""
     missed = "" if all(least <= ratio <= most for ratio in ratios) else ", missed"
     return ", ".join(f"{ratio:#.3g}" for ratio in ratios) + (f" ({goal}{missed})" if goal else "")
+
+
+def middle(rounds: Iterable[_Round], ratio: Callable[[_Round], float]) -> _Round:
+    """The round whose ratio is the middle one: no machine is equally fast all the time."""
+    ordered = sorted(rounds, key=ratio)
+    return ordered[len(ordered) // 2]
 
 
 def seconds(work: Callable[[], object]) -> float:
