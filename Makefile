@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/arcadia demo
 
 test: .venv/installed-dev
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n auto
 
 # Every fault on every kind of request, and a hundred crashes; CHAOS_SEED=N gives other moments. `make test` does a few of them.
 chaos: .venv/installed-dev

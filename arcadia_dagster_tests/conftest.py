@@ -22,6 +22,12 @@ from arcadia_dagster import embedded_postgres
 from arcadia_dagster.ledger.schema import connect
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """`-n auto` is no less than four: most of their time tests wait for processes."""
+    return max(4, (yield))
+
+
 @pytest.fixture
 def server_folder():
     """A folder, not made yet, for an embedded server; removed once that has stopped.
